@@ -1,0 +1,260 @@
+"""Read and write NIfTI images, and say in one sentence what is wrong with a bad one."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import zlib
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from . import space
+from .errors import BadImageError
+from .sequences import AXIAL, CORONAL, ISOTROPIC, SAGITTAL
+from .space import FloatArray, Grid
+
+#: Largest to smallest spacing under this ratio: the image has no slice direction.
+ISOTROPIC_RATIO = 1.3
+#: Images that claim more voxels than this are refused before any memory is taken.
+MAX_VOXELS = 2_000_000_000
+#: qform and sform may differ by this much anywhere in the image.
+MAX_FORM_DIFFERENCE_MM = 0.5
+_READ_ERRORS = (OSError, EOFError, ValueError, zlib.error, gzip.BadGzipFile, nib.filebasedimages.ImageFileError)
+
+
+def missing_content(path: Path) -> str | None:
+    """Say why a path has no content to read, or None where it has.
+
+    Knows broken links, unfetched git-annex content (locked links and unlocked pointer files) and empty files.
+    """
+    if path.is_symlink() and not path.exists():
+        target = os.readlink(path)
+        if "annex/objects" in target.replace("\\", "/"):
+            return f"{path.name} is git-annex content that has not been fetched"
+        return f"{path.name} is a broken link to {target}"
+    if not path.is_file():
+        return f"{path.name} is not a file"
+    size = path.stat().st_size
+    if size == 0:
+        return f"{path.name} is empty (zero bytes)"
+    if size < 1024:
+        with path.open("rb") as stream:
+            if stream.read(32).startswith(b"/annex/objects/"):
+                return f"{path.name} is git-annex content that has not been fetched"
+    return None
+
+
+def read_grid(path: Path) -> Grid:
+    """Read the grid of a 3D image from its header alone.
+
+    Raises
+    ------
+    BadImageError
+        Unreadable, not 3D, colour, single slice, impossible voxel sizes, qform and sform that disagree, or no usable affine.
+    """
+    return _checked_grid(_open(path), path)
+
+
+def read_volume(path: Path) -> tuple[NDArray[np.float32], Grid]:
+    """Read a 3D image.
+
+    Returns
+    -------
+    array, shape (I, J, K), float32, and its Grid
+
+    Raises
+    ------
+    BadImageError
+        As for `read_grid`; also truncated data, NaN or infinite values, and an image that is constant.
+    """
+    image = _open(path)
+    grid = _checked_grid(image, path)
+    try:
+        data = np.asarray(image.dataobj, dtype=np.float32)
+    except (*_READ_ERRORS, MemoryError) as error:
+        raise BadImageError(
+            f"{path.name} is damaged: its voxels cannot be read ({_one_line(error)}).", "Copy or convert it again."
+        ) from error
+    data = data.reshape(grid.shape)
+    bad = int(data.size - np.isfinite(data).sum())
+    if bad:
+        raise BadImageError(
+            f"{path.name} holds {bad} voxels that are NaN or infinite.", "Replace them, for example by 0."
+        )
+    if data.min() == data.max():
+        raise BadImageError(f"{path.name} is empty: every voxel has the value {data.flat[0]:g}.")
+    return data, grid
+
+
+def write_like(path: Path, array: NDArray[Any], like: Path) -> None:
+    """Write an array on exactly the grid of another image: affine, shape, and q/sform with their codes.
+
+    The file appears under its name only when it is complete. Equal input gives equal bytes.
+    """
+    source = nib.load(like)
+    if array.shape != source.shape[:3]:
+        raise ValueError(f"array {array.shape} does not fit {like.name} {source.shape}")
+    image = nib.Nifti1Image(array, None)
+    header = image.header
+    for name in ("pixdim", "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "xyzt_units"):
+        header[name] = source.header[name]
+    for name in ("qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z"):
+        header[name] = source.header[name]
+    header.set_data_dtype(array.dtype)
+    header.set_slope_inter(1, 0)
+    # An image built with affine None would have its forms rewritten on save: hand the finished header over.
+    done = nib.Nifti1Image(array, source.affine, header)
+    done.header["qform_code"], done.header["sform_code"] = source.header["qform_code"], source.header["sform_code"]
+    write_image(path, done)
+
+
+def write_image(path: Path, image: Any) -> None:
+    """Save a nibabel image atomically, with a gzip stream that holds no time and no name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        data = image.to_bytes()
+        if path.name.endswith(".gz"):
+            data = gzip.compress(data, compresslevel=6, mtime=0)
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def plane_of(grid: Grid) -> str:
+    """Return the acquisition plane by the header: sagittal, axial, coronal or isotropic.
+
+    The slice axis is the one with the largest spacing; the angle of its normal to the patient's axes decides, so that an
+    axial stack tilted by 50 degrees about the left-right axis stays axial.
+    """
+    spacing = grid.spacing_mm
+    if spacing.max() / spacing.min() < ISOTROPIC_RATIO:
+        return ISOTROPIC
+    in_plane = [axis for axis in range(3) if axis != int(spacing.argmax())]
+    normal = np.cross(grid.affine[:3, in_plane[0]], grid.affine[:3, in_plane[1]])
+    normal = np.abs(normal / np.linalg.norm(normal))
+    if normal[0] > np.sqrt(0.5):
+        return SAGITTAL
+    # Between axial and coronal the limit is 60 degrees from the S-I axis: steep cervical stacks are still axial.
+    return AXIAL if normal[2] >= 0.5 else CORONAL
+
+
+def extent_si_mm(grid: Grid) -> tuple[float, float]:
+    """Return the lowest and highest S coordinate that the grid reaches along its own S-I axis, in mm.
+
+    The extent is measured at the middle of the other two axes, so that a tilt does not lengthen it.
+    """
+    axis = int(np.abs(grid.affine[2, :3]).argmax())
+    middle = (np.array(grid.shape) - 1) / 2
+    ends = np.stack([middle, middle])
+    ends[0, axis], ends[1, axis] = -0.5, grid.shape[axis] - 0.5
+    z = grid.to_mm(ends)[:, 2]
+    return float(z.min()), float(z.max())
+
+
+def common_grid(reference: Grid) -> Grid:
+    """Return the uncropped common grid of a reference: its axes reordered and flipped to LAS, at 0.5 mm.
+
+    The outer edges of the first voxels coincide with the reference's; the last voxel may reach past its edge by less than 0.5 mm.
+    """
+    orientation = nib.orientations.io_orientation(reference.affine)
+    target = nib.orientations.axcodes2ornt(space.AXIS_CODES)
+    change = nib.orientations.ornt_transform(orientation, target)
+    affine = reference.affine @ nib.orientations.inv_ornt_aff(change, reference.shape)
+    shape = np.empty(3, int)
+    shape[change[:, 0].astype(int)] = reference.shape
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    scale = space.SPACING_MM / spacing
+    fine = affine.copy()
+    fine[:3, :3] = affine[:3, :3] * scale
+    first = -0.5 + 0.5 * scale
+    fine[:3, 3] = affine[:3, :3] @ first + affine[:3, 3]
+    counts = np.ceil(shape * spacing / space.SPACING_MM - 1e-6).astype(int)
+    return Grid((int(counts[0]), int(counts[1]), int(counts[2])), fine)
+
+
+def _open(path: Path) -> Any:
+    reason = missing_content(path)
+    if reason:
+        step = f"Fetch it with: datalad get {path}" if "git-annex" in reason else ""
+        raise BadImageError(f"{reason}.", step)
+    try:
+        image = nib.load(path)
+    except _READ_ERRORS as error:
+        raise BadImageError(f"{path.name} is not a readable NIfTI file ({_one_line(error)}).") from error
+    if not isinstance(image, nib.Nifti1Pair):
+        raise BadImageError(f"{path.name} is not a NIfTI file but {type(image).__name__}.")
+    return image
+
+
+def _checked_grid(image: Any, path: Path) -> Grid:
+    shape = _checked_shape(image, path)
+    affine = _checked_affine(image, path)
+    return Grid(shape, affine)
+
+
+def _checked_shape(image: Any, path: Path) -> tuple[int, int, int]:
+    if image.get_data_dtype().fields is not None:
+        raise BadImageError(f"{path.name} is a colour (RGB) image, not a scan.")
+    if image.get_data_dtype().kind == "c":
+        raise BadImageError(f"{path.name} holds complex numbers.", "Convert it to magnitude.")
+    shape = tuple(int(n) for n in image.shape)
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    if len(shape) > 3:
+        raise BadImageError(
+            f"{path.name} is {len(shape)}D ({' x '.join(map(str, shape))}); a single 3D volume is needed.",
+            "Average or choose a volume first.",
+        )
+    if len(shape) < 3 or min(shape) < 2:
+        raise BadImageError(f"{path.name} has a single slice or less ({' x '.join(map(str, shape))}).")
+    if float(np.prod([float(n) for n in shape])) > MAX_VOXELS:
+        raise BadImageError(f"{path.name} claims {' x '.join(map(str, shape))} voxels, which cannot be right.")
+    return shape  # type: ignore[return-value]
+
+
+def _checked_affine(image: Any, path: Path) -> FloatArray:
+    header = image.header
+    pixdim = np.asarray(header["pixdim"][1:4], float)
+    if not np.all(np.isfinite(pixdim)) or np.any(pixdim <= 0):
+        raise BadImageError(f"{path.name} has a voxel size of zero or less ({_numbers(pixdim)} mm) in its header.")
+    if not int(header["qform_code"]) and not int(header["sform_code"]):
+        raise BadImageError(f"{path.name} does not say where it lies: neither qform nor sform is set.")
+    affine = np.asarray(image.affine, float)
+    if not np.all(np.isfinite(affine)) or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
+        raise BadImageError(f"{path.name} has an affine that cannot be inverted.")
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    if spacing.min() < 0.01 or spacing.max() > 50:
+        raise BadImageError(f"{path.name} has impossible voxel sizes ({_numbers(spacing)} mm).")
+    if int(header["qform_code"]) and int(header["sform_code"]):
+        difference = _form_difference_mm(header, image.shape[:3])
+        if difference > MAX_FORM_DIFFERENCE_MM:
+            raise BadImageError(
+                f"{path.name} has a qform and an sform that disagree by up to {difference:.1f} mm: one of them is wrong.",
+                "Keep the right one (for example with nibabel or fslorient) and try again.",
+            )
+    return affine
+
+
+def _form_difference_mm(header: Any, shape: tuple[int, ...]) -> float:
+    try:
+        qform = np.asarray(header.get_qform(), float)
+    except (ValueError, np.linalg.LinAlgError, nib.spatialimages.HeaderDataError):
+        return float("inf")
+    size = (int(shape[0]), int(shape[1]), int(shape[2]))
+    sform = np.asarray(header.get_sform(), float)
+    gap = Grid(size, qform).corners_mm() - Grid(size, sform).corners_mm()
+    return float(np.linalg.norm(gap, axis=1).max())
+
+
+def _numbers(values: FloatArray) -> str:
+    return " x ".join(f"{value:g}" for value in values)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:160] or type(error).__name__

@@ -1,0 +1,272 @@
+"""What the rooms hand to each other: frozen records that hold paths, not arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from .space import FloatArray, Grid
+
+
+@dataclass(frozen=True)
+class Options:
+    """The command line, resolved. Passed down; there is no global configuration."""
+
+    bids_dir: Path
+    output_dir: Path
+    level: str = "participant"
+    participant_label: tuple[str, ...] = ()
+    session_label: tuple[str, ...] = ()
+    run_label: tuple[str, ...] = ()
+    bids_filter_file: Path | None = None
+    work_dir: Path | None = None
+    device: str = "auto"
+    cord: str = "auto"
+    weights: Path | None = None
+    threshold: float | None = None
+    nprocs: int = 1
+    mem_gb: float = 4.0
+    dry_run: bool = False
+    verbose: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """One image of the input that the table of sequences knows.
+
+    Attributes
+    ----------
+    path : Path
+        The file in the input folder.
+    participant : str
+        Label without ``sub-``.
+    session : str or None
+        Label without ``ses-``.
+    entities : mapping of str to str
+        BIDS entities by their long pybids names (``acquisition``, ``run``, ``chunk``, ``mt``...), as written.
+    suffix : str
+    sequence : str
+        Name in the table of sequences.
+    plane : str
+        From the header.
+    grid : Grid
+    """
+
+    path: Path
+    participant: str
+    session: str | None
+    entities: Mapping[str, str]
+    suffix: str
+    sequence: str
+    plane: str
+    grid: Grid
+
+    @property
+    def stem(self) -> str:
+        """File name without extensions: unique within the dataset."""
+        return self.path.name.split(".nii")[0]
+
+
+@dataclass(frozen=True, eq=False)
+class Unit:
+    """One reference image and what goes with it.
+
+    Attributes
+    ----------
+    inputs : tuple of Image
+        One per encoder slot, the reference first: these feed the network.
+    others : tuple of Image
+        Further images of filled slots: they only get their masks.
+    """
+
+    reference: Image
+    inputs: tuple[Image, ...]
+    others: tuple[Image, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Stem of the reference: unique, and fit for a folder name."""
+        return self.reference.stem
+
+    @property
+    def participant(self) -> str:
+        """Label without ``sub-``."""
+        return self.reference.participant
+
+    @property
+    def session(self) -> str | None:
+        """Label without ``ses-``."""
+        return self.reference.session
+
+    @property
+    def images(self) -> tuple[Image, ...]:
+        """Every image that gets masks, the reference first."""
+        return self.inputs + self.others
+
+
+@dataclass(frozen=True)
+class Unused:
+    """An image that was seen and is not used."""
+
+    path: Path
+    participant: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something about the input that the user should know before work starts.
+
+    ``fatal`` problems keep their image (or participant) from being used; the others are warnings.
+    """
+
+    message: str
+    next_step: str = ""
+    participant: str | None = None
+    path: Path | None = None
+    fatal: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Discovery:
+    """All that discovery says of the chosen participants."""
+
+    participants: tuple[str, ...]
+    units: tuple[Unit, ...]
+    unused: tuple[Unused, ...]
+    problems: tuple[Problem, ...]
+
+    def participants_without_units(self) -> tuple[str, ...]:
+        """Chosen participants of whom nothing can be used."""
+        served = {unit.participant for unit in self.units}
+        return tuple(label for label in self.participants if label not in served)
+
+
+@dataclass(frozen=True, eq=False)
+class Alignment:
+    """How one image lies on the reference.
+
+    Attributes
+    ----------
+    image : Path
+    transform : array, shape (4, 4)
+        Maps points of the reference (RAS+ mm) to points of the image (RAS+ mm): the direction of resampling.
+    method : str
+        ``identity`` for the reference, ``rigid`` where the rigid result was kept, else ``header``.
+    reason : str
+        Why that method.
+    """
+
+    image: Path
+    transform: FloatArray
+    method: str
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A unit in the common space.
+
+    Attributes
+    ----------
+    crop : Path
+        ``.npz`` with ``images`` (S, 48, 48, N) float32 normalised, ``coverage`` (S, 48, 48, N) bool, ``cord``
+        (48, 48, N) float32 probability or mask, and ``starts`` (N, 2) int; S runs over ``sequences``.
+    sequences : tuple of str
+        Sequence of each row of ``images``, the reference's first.
+    grid : Grid
+        The uncropped common grid.
+    cord_masks : mapping of Path to Path
+        Cord mask of each image on its own grid.
+    alignments : mapping of Path to Alignment
+        One for every image that stayed in the unit.
+    dropped : mapping of Path to str
+        Images that left the unit, with the reason.
+    cord_method : str
+        ``sct`` or ``builtin``, with the version.
+    """
+
+    unit: Unit
+    crop: Path
+    sequences: tuple[str, ...]
+    grid: Grid
+    cord_masks: Mapping[Path, Path]
+    alignments: Mapping[Path, Alignment]
+    dropped: Mapping[Path, str] = field(default_factory=dict)
+    cord_method: str = ""
+
+    @property
+    def images(self) -> tuple[Image, ...]:
+        """The unit's images less the dropped ones."""
+        return tuple(image for image in self.unit.images if image.path in self.alignments)
+
+
+@dataclass(frozen=True)
+class Lesion:
+    """One lesion, measured in the common space.
+
+    Attributes
+    ----------
+    index : int
+        Its number in every output of the session, from 1.
+    volume_mm3 : float
+    length_mm : float
+        Extent along the cord (S-I).
+    position_mm : tuple of float
+        Centre of mass, RAS+ mm of the reference.
+    probability : float
+        Highest probability inside the lesion.
+    mean_probability : float
+    sequences : tuple of str
+        Sequences that cover the centre of the lesion.
+    """
+
+    index: int
+    volume_mm3: float
+    length_mm: float
+    position_mm: tuple[float, float, float]
+    probability: float
+    mean_probability: float
+    sequences: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Segmented:
+    """A unit with its lesions.
+
+    Attributes
+    ----------
+    maps : Path
+        ``.npz`` with ``probability`` (48, 48, N) float32 and ``instances`` (48, 48, N) int32 in the crop; lesion numbers
+        are those of ``lesions``.
+    """
+
+    prepared: Prepared
+    maps: Path
+    lesions: tuple[Lesion, ...]
+    threshold: float
+    minimum_volume_mm3: float
+    weights: Mapping[str, str]
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def volume_mm3(self) -> float:
+        """Total lesion volume."""
+        return float(np.sum([lesion.volume_mm3 for lesion in self.lesions])) if self.lesions else 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Failed:
+    """A unit, or a participant without one, that could not be done."""
+
+    participant: str
+    message: str
+    next_step: str = ""
+    unit: Unit | None = None
+
+
+#: What the corridor knows of one unit at the end.
+Outcome = Segmented | Failed

@@ -1,0 +1,133 @@
+"""Between an image's own grid and the common-space crop, both ways.
+
+A transform here is a 4 x 4 matrix that maps points of the reference (RAS+ mm) to points of the image (RAS+ mm).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from . import space
+from .space import FloatArray, Grid
+
+#: A native voxel is sampled at most this far apart when a map of the common space is averaged over it.
+SAMPLE_MM = 0.75
+
+
+def to_crop(
+    volume: FloatArray, grid: Grid, starts: NDArray[np.int64], common: Grid, transform: FloatArray, order: int = 1
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Sample an image at the voxels of the crop.
+
+    Parameters
+    ----------
+    volume : array, shape grid.shape
+    grid : Grid
+        The image's own grid.
+    starts : array of int, shape (N, 2)
+        The crop's first voxel in each slice of ``common``.
+    common : Grid
+        The uncropped common grid of the reference.
+    transform : array, shape (4, 4)
+        Reference mm to image mm.
+    order : int
+        Spline order: 1 for images, 0 for labels.
+
+    Returns
+    -------
+    sampled : array, shape (48, 48, N), float32
+        0 where the image has no data.
+    coverage : array, shape (48, 48, N), bool
+        True where the crop voxel lies inside the image's field of view (voxel edges).
+    """
+    points = common.to_mm(space.crop_index(starts).astype(float))
+    index = grid.to_index(points @ transform[:3, :3].T + transform[:3, 3])
+    upper = np.array(grid.shape) - 0.5
+    coverage = np.all((index >= -0.5 - 1e-6) & (index <= upper + 1e-6), axis=-1)
+    sampled = ndimage.map_coordinates(volume, np.moveaxis(index, -1, 0), order=order, mode="nearest", output=np.float32)
+    sampled[~coverage] = 0
+    return sampled, coverage
+
+
+def from_crop(
+    crop: FloatArray, starts: NDArray[np.int64], common: Grid, target: Grid, transform: FloatArray
+) -> NDArray[np.float32]:
+    """Average a map of the crop over the voxels of an image's grid.
+
+    A voxel much larger than 0.5 mm gets the mean over its extent, not the value at its centre: that is what a thick slice
+    would have shown. Voxels that the crop does not reach are 0.
+
+    Parameters
+    ----------
+    crop : array, shape (48, 48, N)
+    starts, common
+        As in `to_crop`.
+    target : Grid
+        Where the map goes.
+    transform : array, shape (4, 4)
+        Reference mm to image mm.
+
+    Returns
+    -------
+    array, shape target.shape, float32
+    """
+    box = space.uncrop(crop.astype(np.float32), starts, common, margin=1)
+    result = np.zeros(target.shape, np.float32)
+    block = _reach(box.grid, target, transform)
+    if block is None:
+        return result
+    low, high = block
+    index = np.stack(np.meshgrid(*[np.arange(a, b) for a, b in zip(low, high, strict=True)], indexing="ij"), axis=-1)
+    back = np.linalg.inv(transform)
+    total = np.zeros(index.shape[:3], np.float32)
+    offsets = _sub_voxels(target.spacing_mm)
+    for offset in offsets:
+        points = target.to_mm(index + offset) @ back[:3, :3].T + back[:3, 3]
+        total += ndimage.map_coordinates(
+            box.array, np.moveaxis(box.grid.to_index(points), -1, 0), order=1, mode="constant", output=np.float32
+        )
+    result[tuple(slice(a, b) for a, b in zip(low, high, strict=True))] = total / len(offsets)
+    return result
+
+
+def labels_from_crop(
+    labels: NDArray[np.integer], starts: NDArray[np.int64], common: Grid, target: Grid, transform: FloatArray
+) -> NDArray[np.int32]:
+    """Give every voxel near the crop the label whose voxels lie nearest to its centre.
+
+    The result reaches beyond the labelled voxels: mask it with what should carry a label. 0 where the crop has no label at all
+    or does not reach.
+    """
+    result = np.zeros(target.shape, np.int32)
+    box = space.uncrop(labels.astype(np.int32), starts, common, margin=8)
+    block = _reach(box.grid, target, transform)
+    if block is None or not labels.any():
+        return result
+    nearest = ndimage.distance_transform_edt(box.array == 0, return_distances=False, return_indices=True)
+    filled = box.array[tuple(nearest)]
+    low, high = block
+    index = np.stack(np.meshgrid(*[np.arange(a, b) for a, b in zip(low, high, strict=True)], indexing="ij"), axis=-1)
+    back = np.linalg.inv(transform)
+    position = np.round(box.grid.to_index(target.to_mm(index.astype(float)) @ back[:3, :3].T + back[:3, 3])).astype(int)
+    inside = np.all((position >= 0) & (position < np.array(filled.shape)), axis=-1)
+    values = np.zeros(index.shape[:3], np.int32)
+    values[inside] = filled[tuple(position[inside].T)]
+    result[tuple(slice(a, b) for a, b in zip(low, high, strict=True))] = values
+    return result
+
+
+def _sub_voxels(spacing_mm: FloatArray) -> NDArray[np.float64]:
+    """Return offsets inside a voxel, in voxel units, at most `SAMPLE_MM` apart, shape (M, 3)."""
+    counts = np.maximum(1, np.ceil(spacing_mm / SAMPLE_MM - 1e-6)).astype(int)
+    axes = [(np.arange(n) + 0.5) / n - 0.5 for n in counts]
+    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+
+
+def _reach(box: Grid, target: Grid, transform: FloatArray) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+    """Return the half-open index block of ``target`` that ``box`` can touch, or None."""
+    corners = target.to_index(box.corners_mm() @ transform[:3, :3].T + transform[:3, 3])
+    low = np.maximum(np.floor(corners.min(axis=0)).astype(np.int64) - 1, 0)
+    high = np.minimum(np.ceil(corners.max(axis=0)).astype(np.int64) + 2, np.array(target.shape))
+    return (low, high) if np.all(low < high) else None
