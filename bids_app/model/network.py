@@ -1,0 +1,170 @@
+"""The network: one encoder per sequence, mean imputation at the bottleneck and every skip, one decoder."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .blocks import ConvNorm, Residual
+from .imputation import MeanImputation, SlotFeatures
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Shape of the network; stored in the model card.
+
+    Attributes
+    ----------
+    slots : int
+        Encoders, one per sequence of the table.
+    channels : tuple of int
+        Features per level, full resolution first; each level halves the resolution.
+    outputs : tuple of str
+        What the channels of the result mean.
+    """
+
+    slots: int
+    channels: tuple[int, ...]
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Images of a batch, one row per available sequence; absent sequences have no row.
+
+    Attributes
+    ----------
+    images : tensor, shape (M, 1, X, Y, Z)
+    coverage : tensor, shape (M, 1, X, Y, Z)
+        1 where the sequence has data.
+    slot : tuple of int, length M
+        Encoder of each row.
+    owner : tuple of int, length M
+        Sample of each row.
+    size : int
+        Number of samples.
+    """
+
+    images: Tensor
+    coverage: Tensor
+    slot: tuple[int, ...]
+    owner: tuple[int, ...]
+    size: int
+
+
+class Encoder(nn.Module):
+    """Residual encoder of one sequence."""
+
+    def __init__(self, channels: Sequence[int]) -> None:
+        super().__init__()
+        self.stem = ConvNorm(1, channels[0])
+        self.stem2 = ConvNorm(channels[0], channels[0])
+        self.down = nn.ModuleList(ConvNorm(a, b, stride=2) for a, b in zip(channels, channels[1:], strict=False))
+        self.blocks = nn.ModuleList(Residual(width) for width in channels[1:])
+
+    def forward(self, image: Tensor, coverage: Sequence[Tensor | None]) -> list[Tensor]:
+        """Return features per level, full resolution first."""
+        x = self.stem2(self.stem(image, coverage[0]), coverage[0])
+        features = [x]
+        for level, (down, block) in enumerate(zip(self.down, self.blocks, strict=True), start=1):
+            x = block(down(x, coverage[level]), coverage[level])
+            features.append(x)
+        return features
+
+
+class Decoder(nn.Module):
+    """From fused features back to full resolution."""
+
+    def __init__(self, channels: Sequence[int], outputs: int) -> None:
+        super().__init__()
+        pairs = list(zip(channels, channels[1:], strict=False))
+        self.up = nn.ModuleList(nn.ConvTranspose3d(deep, wide, 2, stride=2) for wide, deep in pairs)
+        self.conv = nn.ModuleList(ConvNorm(2 * wide, wide) for wide, _ in pairs)
+        self.head = nn.Conv3d(channels[0], outputs, 1)
+
+    def forward(self, fused: Sequence[Tensor], coverage: Sequence[Tensor | None]) -> Tensor:
+        """Return logits, shape (B, outputs, X, Y, Z)."""
+        x = fused[-1]
+        for level in reversed(range(len(self.up))):
+            x = torch.cat([self.up[level](x), fused[level]], dim=1)
+            x = self.conv[level](x, coverage[level])
+        return torch.as_tensor(self.head(x))
+
+
+class MultiSequenceNet(nn.Module):
+    """Segment from whichever sequences are there.
+
+    Encoders of absent sequences are never run, and nothing depends on what an absent slot might hold: it has
+    no row in the batch.
+    """
+
+    def __init__(self, config: NetworkConfig, tied: bool = False) -> None:
+        """Build the network; ``tied`` lets all slots share one encoder (see `untie`)."""
+        super().__init__()
+        self.config = config
+        self.encoders = nn.ModuleList(Encoder(config.channels) for _ in range(1 if tied else config.slots))
+        self.fusion = nn.ModuleList(MeanImputation(config.slots, width) for width in config.channels)
+        self.decoder = Decoder(config.channels, len(config.outputs))
+
+    @property
+    def tied(self) -> bool:
+        """Whether all slots share one encoder."""
+        return len(self.encoders) < self.config.slots
+
+    def untie(self) -> None:
+        """Give every slot its own encoder, each a copy of the shared one."""
+        if self.tied:
+            self.encoders = nn.ModuleList(copy.deepcopy(self.encoders[0]) for _ in range(self.config.slots))
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return logits, shape (size, outputs, X, Y, Z).
+
+        X, Y and Z must be multiples of 2 ** (levels - 1).
+        """
+        full = bool((batch.coverage == 1).all())
+        pyramid = _pyramid(batch.coverage, len(self.config.channels))
+        levels = self._encode(batch, pyramid, full)
+        fused = [fusion(items, batch.size) for fusion, items in zip(self.fusion, levels, strict=True)]
+        seen = self._seen(batch, pyramid, full)
+        return torch.as_tensor(self.decoder(fused, seen))
+
+    def _encode(self, batch: Batch, pyramid: list[Tensor], full: bool) -> list[list[SlotFeatures]]:
+        levels: list[list[SlotFeatures]] = [[] for _ in self.config.channels]
+        slot, owner = torch.tensor(batch.slot), torch.tensor(batch.owner, device=batch.images.device)
+        groups = [list(range(len(batch.slot)))] if self.tied else None
+        groups = groups or [torch.nonzero(slot == s).flatten().tolist() for s in sorted(set(batch.slot))]
+        for rows in groups:
+            encoder = self.encoders[0 if self.tied else batch.slot[rows[0]]]
+            masks: list[Tensor | None] = [None if full else mask[rows] for mask in pyramid]
+            features = encoder(batch.images[rows], masks)
+            for s in sorted({batch.slot[row] for row in rows}):
+                own = [n for n, row in enumerate(rows) if batch.slot[row] == s]
+                picked = [rows[n] for n in own]
+                for level, values in enumerate(features):
+                    levels[level].append(SlotFeatures(s, owner[picked], values[own], pyramid[level][picked]))
+        return levels
+
+    def _seen(self, batch: Batch, pyramid: list[Tensor], full: bool) -> list[Tensor | None]:
+        """Return per level where any sequence has data, shape (size, 1, X, Y, Z); None where all is covered."""
+        if full:
+            return [None for _ in pyramid]
+        result: list[Tensor | None] = []
+        for mask in pyramid:
+            seen = mask.new_zeros((batch.size, *mask.shape[1:]))
+            for row, owner in enumerate(batch.owner):
+                seen[owner] = torch.maximum(seen[owner], mask[row])
+            result.append(seen)
+        return result
+
+
+def _pyramid(coverage: Tensor, levels: int) -> list[Tensor]:
+    """Return coverage pooled to each level, shapes (M, 1, X / 2**l, ...)."""
+    result = [coverage]
+    for _ in range(levels - 1):
+        result.append(F.avg_pool3d(result[-1], 2))
+    return result

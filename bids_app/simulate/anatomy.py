@@ -1,0 +1,235 @@
+"""A simulated spinal cord and what surrounds it, as smooth functions of position.
+
+World coordinates are RAS+ mm. The cord runs along z; its centre is a curve (x(z), y(z)) and all sizes are
+profiles along z, so that the anatomy can be evaluated at any point: on a scan's own voxels, or in the common
+space.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .draw import Draw, Field, smooth_profile
+
+TABLES = Path(__file__).parent / "tables"
+#: Levels in the tables: C1 to L1.
+LEVELS = 20
+#: Order of the rows of `Anatomy.profiles`.
+PROFILES = ("x", "y", "turn", "ap", "rl", "canal_x", "canal_y", "canal_ap", "canal_rl", "level", "wobble", "bulge")
+
+
+@cache
+def _diameters() -> dict[str, np.ndarray]:
+    """Return arrays over levels 1..20: cord and canal means and spreads (mm), and level lengths (mm)."""
+    with (TABLES / "diameters.tsv").open() as stream:
+        rows = list(csv.DictReader(stream, delimiter="\t"))
+    result: dict[str, np.ndarray] = {}
+    levels = np.arange(1, LEVELS + 1)
+    for structure in ("cord", "canal"):
+        own = [row for row in rows if row["structure"] == structure]
+        known = [int(row["level"]) for row in own]
+        for name in ("ap_mean", "ap_sd", "rl_mean", "rl_sd"):
+            # np.interp holds the last value: the canal below T5 is extrapolated as constant.
+            result[f"{structure}_{name}"] = np.interp(levels, known, [float(row[name]) for row in own])
+        if structure == "cord":
+            result["length"] = np.interp(levels, known, [float(row["pam50_length_mm"]) for row in own])
+    return result
+
+
+@cache
+def _grey_table() -> Tensor:
+    """Grey-matter probability, shape (1, 1, 14, 40, 40) float32: height C1 to C7, right-left, front-back."""
+    table = torch.from_numpy(np.load(TABLES / "grey_matter.npy").astype(np.float32) / 255)
+    return table[None, None]
+
+
+@dataclass(frozen=True, eq=False)
+class Local:
+    """Points seen from the cord. Every field has shape (M,); distances in mm.
+
+    ``u`` runs to the right and ``v`` to the front, from the cord's centre, in the cord's own turn.
+    ``cord_distance`` and ``canal_distance`` are negative inside. ``cord`` is 1 inside and 0 outside with a
+    soft edge.
+    """
+
+    u: Tensor
+    v: Tensor
+    z: Tensor
+    half_rl: Tensor
+    half_ap: Tensor
+    cord_distance: Tensor
+    canal_distance: Tensor
+    canal_u: Tensor
+    canal_v: Tensor
+    canal_half_ap: Tensor
+    level: Tensor
+    cord: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Anatomy:
+    """One participant's cord.
+
+    Attributes
+    ----------
+    z0 : float
+        World z of the first profile sample; samples are 1 mm apart, upwards.
+    profiles : tensor, shape (12, Nz)
+        Rows as in `PROFILES`.
+    top, bottom : float
+        World z where the cord begins (foramen magnum) and ends (conus).
+    """
+
+    z0: float
+    profiles: Tensor
+    top: float
+    bottom: float
+    level_length: float
+
+    def profile(self, name: str, z: Tensor) -> Tensor:
+        """Return one profile at world z, any shape."""
+        return self._lookup(z.reshape(-1))[PROFILES.index(name)].reshape(z.shape)
+
+    def centre(self, z: Tensor) -> Tensor:
+        """Return the cord's centre (x, y) at world z, shape (N, 2)."""
+        rows = self._lookup(z)
+        return torch.stack([rows[0], rows[1]], dim=1)
+
+    def _lookup(self, z: Tensor) -> Tensor:
+        """Interpolate all profiles, shape (12, M)."""
+        table = self.profiles.to(z)
+        position = (z - self.z0).clamp(0, table.shape[1] - 1.001)
+        low = position.floor()
+        weight = position - low
+        index = low.long()
+        return table[:, index] * (1 - weight) + table[:, index + 1] * weight
+
+    def local(self, points: Tensor) -> Local:
+        """See points, shape (M, 3) world mm, from the cord."""
+        row = dict(zip(PROFILES, self._lookup(points[:, 2]), strict=True))
+        du, dv = points[:, 0] - row["x"], points[:, 1] - row["y"]
+        cos, sin = torch.cos(row["turn"]), torch.sin(row["turn"])
+        u, v = cos * du + sin * dv, cos * dv - sin * du
+        radius = torch.sqrt(u * u + v * v) + 1e-4
+        rho = torch.sqrt((u / (row["rl"] / 2)) ** 2 + (v / (row["ap"] / 2)) ** 2) + 1e-4
+        angle = torch.atan2(v, u)
+        wobble = 1 + 0.04 * torch.cos(3 * angle + 2 * row["wobble"]) + 0.03 * torch.cos(2 * angle - row["wobble"])
+        cord_distance = radius - radius / rho * wobble
+        canal_u, canal_v = points[:, 0] - row["canal_x"], points[:, 1] - row["canal_y"]
+        canal_radius = torch.sqrt(canal_u**2 + canal_v**2) + 1e-4
+        canal_rho = torch.sqrt((canal_u / (row["canal_rl"] / 2)) ** 2 + (canal_v / (row["canal_ap"] / 2)) ** 2) + 1e-4
+        # A disc or a ligament pushes the front wall of the canal in.
+        front = (canal_v / canal_radius).clamp(min=0) ** 2
+        canal_distance = canal_radius - canal_radius / canal_rho + row["bulge"] * front
+        ends = torch.sigmoid((self.top - points[:, 2]) / 0.7) * torch.sigmoid((points[:, 2] - self.bottom) / 0.7)
+        return Local(
+            u=u, v=v, z=points[:, 2], half_rl=row["rl"] / 2, half_ap=row["ap"] / 2,
+            cord_distance=cord_distance, canal_distance=canal_distance,
+            canal_u=canal_u, canal_v=canal_v, canal_half_ap=row["canal_ap"] / 2, level=row["level"],
+            cord=torch.sigmoid(-cord_distance / 0.18) * ends,
+        )  # fmt: skip
+
+
+def grey_matter(local: Local) -> Tensor:
+    """Return grey-matter probability, shape (M,).
+
+    Above T1 from the template; the thoracic horns are thin and the lumbar ones thick (extrapolated).
+    """
+    level = local.level
+    thin = 1 - 0.35 * torch.sigmoid((level - 9) * 2) * torch.sigmoid((16 - level) * 2)
+    thick = 1 + 0.35 * torch.sigmoid((level - 17) * 2)
+    width = thin * thick
+    height = (level - 1) / 6.5 * 2 - 1
+    unit = torch.stack(
+        [(local.v / local.half_ap) / torch.sqrt(width), (local.u / local.half_rl) / width, height.clamp(-1, 1)], dim=-1
+    )
+    table = _grey_table().to(unit)
+    return F.grid_sample(table, unit[None, None, None], align_corners=True)[0, 0, 0, 0]
+
+
+def draw_anatomy(draw: Draw, z_low: float, z_high: float, level_at_middle: float, centred: bool = True) -> Anatomy:
+    """Draw a cord that spans at least the given z range.
+
+    Parameters
+    ----------
+    z_low, z_high : float
+        World mm.
+    level_at_middle : float
+        Vertebral level (1 = C1, 8 = T1, 20 = L1) at the middle of the range.
+    centred : bool
+        Put the cord at x = y = 0 in the middle of the range.
+    """
+    z0 = z_low - 20.0
+    count = int(z_high - z_low) + 41
+    z = z0 + torch.arange(count, dtype=torch.float32)
+    middle = (z_low + z_high) / 2
+    table = _diameters()
+    stretch = draw.uniform(0.8, 1.15)
+    # World z of the top of each level, from the level in the middle outwards.
+    tops = np.concatenate([[0.0], -np.cumsum(table["length"] * stretch)])
+    offset = np.interp(level_at_middle, np.arange(1, LEVELS + 2), tops)
+    level = np.interp(z.numpy() - middle, (tops - offset)[::-1], np.arange(1, LEVELS + 2)[::-1])
+    top, bottom = middle - offset + draw.uniform(-3, 4), middle + tops[-1] - offset - draw.uniform(-5, 15)
+    rows = _sizes(draw, torch.from_numpy(level).float(), count)
+    rows |= _course(draw, z, middle, rows, centred)
+    rows["level"] = torch.from_numpy(level).float()
+    profiles = torch.stack([rows[name] for name in PROFILES])
+    return Anatomy(z0, profiles, float(top), float(bottom), float(table["length"].mean() * stretch))
+
+
+def _sizes(draw: Draw, level: Tensor, count: int) -> dict[str, Tensor]:
+    """Draw diameters (mm) along the cord: the tables' mean and spread between people, widened, plus local change."""
+    table = _diameters()
+
+    def by_level(name: str) -> Tensor:
+        values = np.interp(level.numpy(), np.arange(1, LEVELS + 1) + 0.5, table[name])
+        return torch.from_numpy(values).float()
+
+    local = smooth_profile(draw, 6, count, 15.0)
+    atrophy = draw.uniform(0.75, 1.0) if draw.chance(0.3) else 1.0
+    rows = {
+        "ap": atrophy * (by_level("cord_ap_mean") + 1.6 * draw.normal() * by_level("cord_ap_sd") + 0.2 * local[0]),
+        "rl": atrophy * (by_level("cord_rl_mean") + 1.6 * draw.normal() * by_level("cord_rl_sd") + 0.25 * local[1]),
+        "canal_ap": by_level("canal_ap_mean") + 1.5 * draw.normal() * by_level("canal_ap_sd") + 0.4 * local[2],
+        "canal_rl": by_level("canal_rl_mean") + 1.5 * draw.normal() * by_level("canal_rl_sd") + 0.5 * local[3],
+        "wobble": 1.5 * local[4],
+    }
+    rows["ap"], rows["rl"] = rows["ap"].clamp(4, 11), rows["rl"].clamp(4.5, 17)
+    phase = level - level.floor()
+    at_disc = torch.exp(-((torch.minimum(phase, 1 - phase) / 0.12) ** 2))
+    rows["bulge"] = at_disc * (draw.uniform(0, 1.5) + 0.7 * local[5]).clamp(min=0) * (2.0 if draw.chance(0.15) else 0.8)
+    # CSF may be as thin as a film but not absent on all sides: stenosis comes from bulges.
+    rows["canal_ap"] = torch.maximum(rows["canal_ap"] * draw.uniform(0.85, 1.1), rows["ap"] + 1.0)
+    rows["canal_rl"] = torch.maximum(rows["canal_rl"] * draw.uniform(0.85, 1.1), rows["rl"] + 1.6)
+    return rows
+
+
+def _course(draw: Draw, z: Tensor, middle: float, rows: dict[str, Tensor], centred: bool) -> dict[str, Tensor]:
+    """Draw the cord's and the canal's centre (world mm) and the cord's turn (radians)."""
+    along = z - middle
+    bend = draw.normal(0, 0.0012)
+    tilt = draw.normal(0, 0.12)
+    y = tilt * along + bend * along**2 + draw.uniform(0, 4) * torch.sin(along / draw.uniform(35, 60) + draw.uniform(0, 6))
+    x = draw.normal(0, 0.03) * along + draw.uniform(0, 2.5) * torch.sin(along / draw.uniform(40, 90) + draw.uniform(0, 6))
+    smooth = smooth_profile(draw, 4, len(z), 20.0)
+    x, y = x + 0.3 * smooth[0], y + 0.3 * smooth[1]
+    if centred:
+        at = int(round(middle - float(z[0])))
+        x, y = x - x[at], y - y[at]
+    slack_v = ((rows["canal_ap"] - rows["ap"]) / 2 - 0.4).clamp(min=0)
+    slack_u = ((rows["canal_rl"] - rows["rl"]) / 2 - 0.6).clamp(min=0)
+    shift_v = (draw.uniform(-0.8, 0.9) + 0.3 * smooth[2]).clamp(-1, 1)
+    shift_u = (draw.normal(0, 0.15) + 0.1 * smooth[3]).clamp(-0.6, 0.6)
+    turn = draw.normal(0, 0.07) + 0.03 * smooth[0]
+    return {
+        "x": x, "y": y, "turn": turn,
+        "canal_x": x - shift_u * slack_u, "canal_y": y - shift_v * slack_v,
+    }  # fmt: skip

@@ -1,0 +1,104 @@
+"""Lesions of a simulated cord: where they sit, how large they are, and how sharp.
+
+Sources: lateral 58.9 %, posterior 35.3 %, anterior 5.8 % of lesions (Kearney et al.); length mostly 3 to 36
+mm, usually under half of the cord's area; a third stays in white matter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from .anatomy import Anatomy, Local
+from .draw import Draw, Field
+
+#: Chance of the lateral, posterior and anterior column.
+COLUMNS = (0.589, 0.353, 0.058)
+
+
+@dataclass(frozen=True)
+class Lesion:
+    """One lesion: an ellipsoid along the cord with a noisy surface.
+
+    Attributes
+    ----------
+    z : float
+        World z of its middle, mm.
+    radial, angle : float
+        Place in the cross-section: fraction of the cord's radius, and radians from right (0) to front (pi/2).
+    radii_mm : tuple of 3 floats
+        Half axes: along its own in-plane direction, across it, and along the cord.
+    turn : float
+        In-plane direction, radians.
+    edge : float
+        Softness of the edge, relative to the radius.
+    strength : float
+        0..1, how far it tends to stand out.
+    change : dict of str to float
+        Relative change of signal by sequence; 0 where the sequence does not show it.
+    """
+
+    z: float
+    radial: float
+    angle: float
+    radii_mm: tuple[float, float, float]
+    turn: float
+    edge: float
+    strength: float
+    change: dict[str, float] = field(default_factory=dict)
+
+
+def draw_lesion(draw: Draw, z: float) -> Lesion:
+    """Draw one lesion at world z."""
+    choice = draw.uniform(0, 1)
+    if choice < COLUMNS[0]:
+        angle = draw.normal(0, 0.45) + (torch.pi if draw.chance(0.5) else 0.0)
+        radial = draw.uniform(0.35, 0.95)
+    elif choice < COLUMNS[0] + COLUMNS[1]:
+        angle, radial = -torch.pi / 2 + draw.normal(0, 0.45), draw.uniform(0.3, 0.95)
+    else:
+        angle, radial = torch.pi / 2 + draw.normal(0, 0.45), draw.uniform(0.3, 0.95)
+    first = draw.log_uniform(0.8, 3.2)
+    radii = (first, min(max(first * draw.log_uniform(0.55, 1.8), 0.7), 3.6), draw.log_uniform(1.5, 18.0))
+    return Lesion(
+        z=z, radial=radial, angle=angle, radii_mm=radii, turn=draw.uniform(0, torch.pi),
+        edge=draw.uniform(0.05, 0.25), strength=draw.uniform(0, 1),
+    )  # fmt: skip
+
+
+def occupancy(lesion: Lesion, local: Local, anatomy: Anatomy, noise: Tensor) -> Tensor:
+    """Return how far each point is inside a lesion, 0..1, shape (M,); clipped to the cord.
+
+    ``noise`` (M,) deforms the surface; the same noise must be given for the same lesion in every image.
+    """
+    z = torch.tensor([lesion.z], dtype=local.z.dtype, device=local.z.device)
+    half_ap, half_rl = float(anatomy.profile("ap", z)) / 2, float(anatomy.profile("rl", z)) / 2
+    angle = torch.tensor(lesion.angle)
+    centre_u = lesion.radial * half_rl * float(torch.cos(angle))
+    centre_v = lesion.radial * half_ap * float(torch.sin(angle))
+    turn = torch.tensor(lesion.turn)
+    cos, sin = float(torch.cos(turn)), float(torch.sin(turn))
+    du, dv = local.u - centre_u, local.v - centre_v
+    a = (cos * du + sin * dv) / lesion.radii_mm[0]
+    b = (cos * dv - sin * du) / lesion.radii_mm[1]
+    c = (local.z - lesion.z) / lesion.radii_mm[2]
+    radius = torch.sqrt(a * a + b * b + c * c) * (1 + 0.22 * noise)
+    return torch.sigmoid((1 - radius) / lesion.edge) * local.cord
+
+
+def draw_lesions(draw: Draw, count: int, z_low: float, z_high: float) -> tuple[Lesion, ...]:
+    """Draw lesions spread over a z range; some touch each other, as confluent lesions do."""
+    lesions: list[Lesion] = []
+    for _ in range(count):
+        z = draw.uniform(z_low, z_high)
+        if lesions and draw.chance(0.15):
+            z = lesions[-1].z + draw.normal(0, 4)
+        lesions.append(draw_lesion(draw, min(max(z, z_low), z_high)))
+    return tuple(lesions)
+
+
+def lesion_noise(draw: Draw, low: Tensor, high: Tensor) -> Field:
+    """Return the field that deforms lesion surfaces."""
+    return Field(draw, 1, low, high, (2.0, 2.0, 4.0))

@@ -1,0 +1,185 @@
+"""The scan: thick slices in the sequence's own plane, partial volume, blur, truncation, shading, ghosts and Rician noise."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..sequences import AXIAL, ISOTROPIC, SAGITTAL
+from .contrast import PALETTES, Levels
+from .draw import Draw
+from .tissue import Body, look, signal
+
+#: Points are evaluated in blocks of about this many.
+BLOCK = 400_000
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How one image is acquired. Lengths in mm, angles in degrees.
+
+    ``tilt`` turns the stack about the left-right axis, ``roll`` about the front-back axis.
+    """
+
+    sequence: str
+    plane: str
+    in_plane_mm: float
+    slice_mm: float
+    gap_mm: float
+    tilt: float
+    roll: float
+    noise: float
+    blur_mm: float
+    shading: float
+    truncation: float
+    ghost: float
+
+
+def draw_protocol(draw: Draw, sequence: str) -> Protocol:
+    """Draw how a sequence is acquired."""
+    if sequence in ("T2starAx", "T2Ax"):
+        plane = AXIAL
+    elif sequence == "MP2RAGE":
+        plane = ISOTROPIC
+    else:
+        plane = ISOTROPIC if draw.chance(0.35) else SAGITTAL
+        if sequence == "T1" and draw.chance(0.25):
+            plane = AXIAL
+    if plane == ISOTROPIC:
+        size = draw.uniform(0.7, 1.1)
+        in_plane, thick, gap = size, size, 0.0
+    elif plane == SAGITTAL:
+        in_plane, thick = draw.uniform(0.4, 1.0), draw.uniform(1.5, 4.2)
+        gap = thick * (draw.uniform(0, 0.2) if draw.chance(0.5) else 0.0)
+    else:
+        in_plane, thick = draw.uniform(0.35, 0.9), draw.log_uniform(2.2, 7.5)
+        gap = thick * (draw.uniform(0, 0.25) if draw.chance(0.5) else 0.0)
+    return Protocol(
+        sequence=sequence, plane=plane, in_plane_mm=in_plane, slice_mm=thick, gap_mm=gap,
+        tilt=draw.normal(0, 8) if plane == AXIAL else draw.normal(0, 2), roll=draw.normal(0, 2),
+        noise=draw.log_uniform(0.015, 0.14), blur_mm=in_plane * draw.uniform(0.25, 0.75),
+        shading=draw.uniform(0, 0.3), truncation=draw.uniform(0.5, 0.9) if draw.chance(0.35) else 1.0,
+        ghost=draw.uniform(0, 0.05) if draw.chance(0.3) else 0.0,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """A native grid: shape, affine (4, 4) from voxel to world mm, the slice axis and the slice thickness (mm, without gap)."""
+
+    shape: tuple[int, int, int]
+    affine: Tensor
+    slice_axis: int
+    slice_mm: float
+
+
+def stack_over(protocol: Protocol, low: Tensor, high: Tensor) -> Stack:
+    """Return the stack that covers the box between two world corners, shape (3,) mm, in the protocol's plane."""
+    a, b = math.radians(protocol.tilt), math.radians(protocol.roll)
+    tilt = torch.tensor([[1, 0, 0], [0, math.cos(a), -math.sin(a)], [0, math.sin(a), math.cos(a)]])
+    roll = torch.tensor([[math.cos(b), 0, math.sin(b)], [0, 1, 0], [-math.sin(b), 0, math.cos(b)]])
+    turn = (tilt @ roll).float()
+    slice_axis = {SAGITTAL: 0, AXIAL: 2, ISOTROPIC: 0}[protocol.plane]
+    spacing = torch.full((3,), protocol.in_plane_mm)
+    spacing[slice_axis] = protocol.slice_mm + protocol.gap_mm
+    middle, half = (low + high) / 2, (high - low) / 2
+    counts = [max(2, math.ceil(float(2 * half[axis] / spacing[axis]))) for axis in range(3)]
+    affine = torch.eye(4)
+    affine[:3, :3] = turn * spacing
+    affine[:3, 3] = middle - affine[:3, :3] @ ((torch.tensor(counts).float() - 1) / 2)
+    return Stack((counts[0], counts[1], counts[2]), affine, slice_axis, protocol.slice_mm)
+
+
+def acquire(
+    body: Body, levels: Levels, protocol: Protocol, stack: Stack, draw: Draw, motion: Tensor, wide: bool = False
+) -> Tensor:
+    """Scan a body.
+
+    Parameters
+    ----------
+    motion : tensor, shape (4, 4)
+        Maps the stack's world mm to the body's world mm: how the participant had moved.
+    wide : bool
+        Draw the whole neck or trunk rather than what a 24 mm crop sees.
+
+    Returns
+    -------
+    tensor, shape stack.shape, float32
+        Magnitude image, white matter about 1.
+    """
+    clean = _average(body, levels, protocol, stack, motion, wide)
+    image = _blur(clean, protocol, stack)
+    if protocol.truncation < 1:
+        image = _truncate(image, protocol, stack)
+    image = image * _shading(draw, stack.shape, protocol.shading).to(image)
+    if protocol.ghost:
+        axis = (stack.slice_axis + 1) % 3
+        image = image + protocol.ghost * torch.roll(image, image.shape[axis] // 2, dims=axis)
+    real = image + protocol.noise * draw.gaussian(*stack.shape).to(image)
+    imaginary = protocol.noise * draw.gaussian(*stack.shape).to(image)
+    magnitude = torch.sqrt(real**2 + imaginary**2)
+    if PALETTES[protocol.sequence].air_noise:
+        # The UNI image of MP2RAGE is a ratio: where there is no signal it is pure noise.
+        empty = torch.sigmoid((0.12 - clean) / 0.03)
+        magnitude = magnitude * (1 - empty) + empty * torch.rand(stack.shape, generator=draw.generator).to(image) * 1.3
+    return magnitude
+
+
+def _average(body: Body, levels: Levels, protocol: Protocol, stack: Stack, motion: Tensor, wide: bool) -> Tensor:
+    """Average the signal over the slice thickness."""
+    thick = stack.slice_mm
+    count = max(1, min(7, math.ceil(thick / 0.9)))
+    pitch = float(stack.affine[:3, stack.slice_axis].norm())
+    affine = motion @ stack.affine
+    total = torch.zeros(stack.shape)
+    ranges = [torch.arange(n, dtype=torch.float32) for n in stack.shape]
+    rows_per_block = max(1, BLOCK // max(1, stack.shape[1] * stack.shape[2]))
+    for start in range(0, stack.shape[0], rows_per_block):
+        rows = ranges[0][start : start + rows_per_block]
+        index = torch.stack(torch.meshgrid(rows, ranges[1], ranges[2], indexing="ij"), dim=-1).reshape(-1, 3)
+        part = torch.zeros(len(index))
+        for sub in range(count):
+            moved = index.clone()
+            moved[:, stack.slice_axis] += ((sub + 0.5) / count - 0.5) * thick / pitch
+            points = moved @ affine[:3, :3].T + affine[:3, 3]
+            part += signal(body, look(body, points), levels, protocol.sequence, wide)
+        total[start : start + len(rows)] = (part / count).reshape(len(rows), *stack.shape[1:])
+    return total
+
+
+def _blur(image: Tensor, protocol: Protocol, stack: Stack) -> Tensor:
+    sigma = protocol.blur_mm / protocol.in_plane_mm
+    reach = torch.arange(-2, 3, dtype=image.dtype)
+    kernel = torch.exp(-(reach**2) / (2 * sigma**2))
+    kernel = kernel / kernel.sum()
+    axes = [axis for axis in range(3) if axis != stack.slice_axis or protocol.plane == ISOTROPIC]
+    for axis in axes:
+        shape = [1, 1, 1, 1, 1]
+        shape[2 + axis] = 5
+        pad = [0] * 6
+        pad[2 * (2 - axis)] = pad[2 * (2 - axis) + 1] = 2
+        padded = F.pad(image[None, None], pad, mode="replicate")
+        image = F.conv3d(padded, kernel.reshape(shape))[0, 0]
+    return image
+
+
+def _truncate(image: Tensor, protocol: Protocol, stack: Stack) -> Tensor:
+    """Cut high frequencies along the phase direction: the ringing that draws lines along the cord."""
+    axis = 1 if stack.slice_axis != 1 else 0
+    spectrum = torch.fft.rfft(image, dim=axis)
+    keep = max(4, round(spectrum.shape[axis] * protocol.truncation))
+    mask = torch.zeros(spectrum.shape[axis])
+    mask[:keep] = 1
+    shape = [1, 1, 1]
+    shape[axis] = -1
+    return torch.fft.irfft(spectrum * mask.reshape(shape), n=image.shape[axis], dim=axis).clamp(min=0)
+
+
+def _shading(draw: Draw, shape: tuple[int, int, int], strength: float) -> Tensor:
+    coarse = draw.gaussian(1, 1, 3, 3, 3)
+    fine = F.interpolate(coarse, size=shape, mode="trilinear", align_corners=True)[0, 0]
+    return torch.exp(strength * fine)
