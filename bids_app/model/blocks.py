@@ -31,12 +31,16 @@ class CoveredInstanceNorm(nn.Module):
         """
         if coverage is None:
             return F.instance_norm(x, weight=self.weight, bias=self.bias, eps=self.eps)
-        total = coverage.sum(dim=(2, 3, 4), keepdim=True).clamp(min=1e-3)
-        mean = (x * coverage).sum(dim=(2, 3, 4), keepdim=True) / total
-        centred = x - mean
-        variance = (centred.square() * coverage).sum(dim=(2, 3, 4), keepdim=True) / total
-        scale = self.weight[:, None, None, None] * torch.rsqrt(variance + self.eps)
-        return (centred * scale + self.bias[:, None, None, None]) * (coverage > 0)
+        # The sums run as matrix products: many times faster on a CPU than a masked mean.
+        weight = coverage.flatten(2).transpose(1, 2).float()
+        values = x.flatten(2).float()
+        total = weight.sum(dim=1, keepdim=True).clamp(min=1e-3)
+        mean = values @ weight / total
+        variance = (values.square() @ weight / total - mean.square()).clamp(min=0)
+        scale = self.weight[:, None] * torch.rsqrt(variance + self.eps)
+        shift = self.bias[:, None] - mean * scale
+        result = values * scale + shift
+        return (result * (weight > 0).transpose(1, 2)).reshape(x.shape).to(x.dtype)
 
 
 class ConvNorm(nn.Module):

@@ -126,21 +126,18 @@ class MultiSequenceNet(nn.Module):
 
         X, Y and Z must be multiples of 2 ** (levels - 1).
         """
-        full = bool((batch.coverage == 1).all())
         pyramid = _pyramid(batch.coverage, len(self.config.channels))
-        levels = self._encode(batch, pyramid, full)
+        levels = self._encode(batch, pyramid)
         fused = [fusion(items, batch.size) for fusion, items in zip(self.fusion, levels, strict=True)]
-        seen = self._seen(batch, pyramid, full)
+        seen = self._seen(batch, pyramid)
         return torch.as_tensor(self.decoder(fused, seen))
 
-    def _encode(self, batch: Batch, pyramid: list[Tensor], full: bool) -> list[list[SlotFeatures]]:
+    def _encode(self, batch: Batch, pyramid: list[Tensor]) -> list[list[SlotFeatures]]:
         levels: list[list[SlotFeatures]] = [[] for _ in self.config.channels]
-        slot, owner = torch.tensor(batch.slot), torch.tensor(batch.owner, device=batch.images.device)
-        groups = [list(range(len(batch.slot)))] if self.tied else None
-        groups = groups or [torch.nonzero(slot == s).flatten().tolist() for s in sorted(set(batch.slot))]
-        for rows in groups:
+        owner = torch.tensor(batch.owner, device=batch.images.device)
+        for rows, whole in self._groups(batch):
             encoder = self.encoders[0 if self.tied else batch.slot[rows[0]]]
-            masks: list[Tensor | None] = [None if full else mask[rows] for mask in pyramid]
+            masks: list[Tensor | None] = [None if whole else mask[rows] for mask in pyramid]
             features = encoder(batch.images[rows], masks)
             for s in sorted({batch.slot[row] for row in rows}):
                 own = [n for n, row in enumerate(rows) if batch.slot[row] == s]
@@ -149,15 +146,23 @@ class MultiSequenceNet(nn.Module):
                     levels[level].append(SlotFeatures(s, owner[picked], values[own], pyramid[level][picked]))
         return levels
 
-    def _seen(self, batch: Batch, pyramid: list[Tensor], full: bool) -> list[Tensor | None]:
+    def _groups(self, batch: Batch) -> list[tuple[list[int], bool]]:
+        """Return rows that share an encoder and are all wholly covered (True) or not (False): the former are cheaper."""
+        groups: dict[tuple[int, bool], list[int]] = {}
+        for row, (slot, coverage) in enumerate(zip(batch.slot, batch.coverage, strict=True)):
+            key = (0 if self.tied else slot, bool((coverage == 1).all()))
+            groups.setdefault(key, []).append(row)
+        return [(groups[key], key[1]) for key in sorted(groups)]
+
+    def _seen(self, batch: Batch, pyramid: list[Tensor]) -> list[Tensor | None]:
         """Return per level where any sequence has data, shape (size, 1, X, Y, Z); None where all is covered."""
-        if full:
-            return [None for _ in pyramid]
         result: list[Tensor | None] = []
         for mask in pyramid:
             seen = mask.new_zeros((batch.size, *mask.shape[1:]))
             for row, owner in enumerate(batch.owner):
                 seen[owner] = torch.maximum(seen[owner], mask[row])
+            if bool((seen == 1).all()):
+                return [None for _ in pyramid]
             result.append(seen)
         return result
 

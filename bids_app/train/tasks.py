@@ -1,0 +1,39 @@
+"""What can be trained: the lesion model, and the two stages of the built-in cord localiser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..model.network import NetworkConfig
+from ..sequences import SLOTS
+from ..simulate.draw import Draw
+from ..simulate.overview import make_overview
+from ..simulate.patches import Patch, make_patch
+from .samples import Example, cord_example, lesion_example
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A network, what it learns from, and how a batch of it looks."""
+
+    network: NetworkConfig
+    make: Callable[[int], Patch]
+    collate: Callable[[list[Patch], Draw], Example]
+    about: str
+
+
+TASKS: dict[str, Task] = {
+    "lesion": Task(
+        NetworkConfig(len(SLOTS), (12, 24, 48, 96), ("lesion", "cord")), make_patch, lesion_example,
+        "lesions (and the cord) in the common space, from any subset of sequences",
+    ),
+    "cord": Task(
+        NetworkConfig(1, (12, 24, 48), ("cord",)), make_patch, cord_example,
+        "the cord in a 24 mm crop at 0.5 mm, from one image of any sequence",
+    ),
+    "overview": Task(
+        NetworkConfig(1, (12, 24, 48, 64), ("cord",)), make_overview, cord_example,
+        "where the cord is in a whole image at 2 mm, from one image of any sequence",
+    ),
+}  # fmt: skip
