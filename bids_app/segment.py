@@ -1,0 +1,228 @@
+"""From a unit in the common space to its lesions: the network, the threshold, the instances."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from . import space
+from .errors import EnvironmentFault, UnitError
+from .model import checkpoint
+from .model.checkpoint import Weights
+from .model.network import Batch
+from .records import Lesion, Prepared, Segmented
+from .sequences import SLOTS
+from .space import FloatArray
+from .tiling import tiled
+
+log = logging.getLogger(__name__)
+
+WINDOW = (space.CROP_VOXELS, space.CROP_VOXELS, 64)
+#: 26-connectivity.
+CONNECTED = np.ones((3, 3, 3), int)
+
+
+@dataclass(frozen=True, eq=False)
+class Crop:
+    """What preprocessing left in ``Prepared.crop``; shapes as in `records.Prepared`."""
+
+    images: NDArray[np.float32]
+    coverage: NDArray[np.bool_]
+    cord: NDArray[np.float32]
+    starts: NDArray[np.int64]
+
+
+def choose_device(wanted: str) -> torch.device:
+    """Return the device: ``auto`` takes a GPU where there is one.
+
+    Raises
+    ------
+    EnvironmentFault
+        A GPU was asked for and cannot be had.
+    """
+    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise EnvironmentFault(
+            f"--device {wanted} was asked for, but this machine offers no CUDA device to torch {torch.__version__}.",
+            "Use --device auto or cpu, or start the container with --gpus all (--nv under Apptainer).",
+        )
+    device = torch.device("cuda" if wanted == "auto" else wanted)
+    if device.index is not None and device.index >= torch.cuda.device_count():
+        raise EnvironmentFault(f"--device {wanted} was asked for, but there are only {torch.cuda.device_count()} CUDA devices.")
+    return device
+
+
+class Segmenter:
+    """Holds the lesion model; loaded once per run.
+
+    Parameters
+    ----------
+    device : torch.device
+    weights : Path or None
+        None takes the weights that ship.
+    threshold : float or None
+        Lowest probability of a lesion voxel; None takes the model card's.
+    """
+
+    def __init__(self, device: torch.device, weights: Path | None = None, threshold: float | None = None) -> None:
+        self.device = device
+        self.weights = checkpoint.load(weights or checkpoint.SHIPPED / "lesion.safetensors")
+        if self.weights.network.config.outputs[0] != "lesion" or self.weights.network.config.slots != len(SLOTS):
+            raise EnvironmentFault(f"The weights {self.weights.name} are not a lesion model for the sequences {', '.join(SLOTS)}.")
+        self.weights.network.to(device)
+        operating = self.weights.card.get("operating_point", {})
+        self.threshold = float(threshold if threshold is not None else operating.get("threshold", 0.5))
+        self.minimum_volume_mm3 = float(operating.get("minimum_volume_mm3", 0.0))
+
+    def describe(self) -> Mapping[str, str]:
+        """Return name, checksum and notice of the weights, for sidecars and reports."""
+        card = self.weights.card
+        return {
+            "name": str(card.get("name", self.weights.name)), "file": self.weights.name, "sha256": self.weights.sha256,
+            "data": str(card.get("data", "")), "notice": str(card.get("notice", "")),
+        }  # fmt: skip
+
+    def segment(self, prepared: Prepared, folder: Path, first_index: int = 1) -> Segmented:
+        """Find the lesions of a unit.
+
+        Parameters
+        ----------
+        prepared : Prepared
+        folder : Path
+            Where ``lesions.npz`` goes.
+        first_index : int
+            Number of the first lesion.
+        """
+        began = time.perf_counter()
+        crop = read_crop(prepared.crop)
+        probability = self.probability(crop, prepared.sequences) * cord_zone(crop.cord)
+        instances, lesions = find_lesions(
+            probability, crop, prepared, (self.threshold, self.minimum_volume_mm3), first_index
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        maps = folder / "lesions.npz"
+        part = folder / "lesions.part.npz"
+        np.savez_compressed(part, probability=probability, instances=instances)
+        part.replace(maps)
+        return Segmented(
+            prepared=prepared, maps=maps, lesions=lesions, threshold=self.threshold,
+            minimum_volume_mm3=self.minimum_volume_mm3, weights=self.describe(),
+            seconds={"segment": time.perf_counter() - began},
+        )  # fmt: skip
+
+    def probability(self, crop: Crop, sequences: tuple[str, ...]) -> NDArray[np.float32]:
+        """Return lesion probability, shape (48, 48, N); 0 where no sequence has data.
+
+        Windows without any cord are not looked at; a sequence takes part in the windows that it covers.
+        """
+        slots = [SLOTS.index(name) for name in sequences]
+        images, coverage, cord, inner = _padded(crop)
+        with torch.inference_mode():
+            result = tiled(cord.shape, WINDOW, lambda window: self._window(images, coverage, cord, slots, window))
+        return np.asarray(result[..., inner] * crop.coverage.any(axis=0), np.float32)
+
+    def _window(
+        self, images: FloatArray, coverage: FloatArray, cord: FloatArray, slots: list[int], window: tuple[slice, ...]
+    ) -> FloatArray | None:
+        if not (cord[window] > 0).any():
+            return None
+        rows = [n for n in range(len(slots)) if coverage[(n, *window)].any()]
+        if not rows:
+            return None
+        own = [slots[n] for n in rows]
+        image = torch.from_numpy(np.stack([images[(n, *window)] for n in rows]))[:, None].to(self.device)
+        cover = torch.from_numpy(np.stack([coverage[(n, *window)] for n in rows]))[:, None].to(self.device)
+        batch = Batch(image, cover, tuple(own), tuple(0 for _ in rows), 1)
+        return np.asarray(torch.sigmoid(self.weights.network(batch)[0, 0]).float().cpu().numpy())
+
+
+def read_crop(path: Path) -> Crop:
+    """Read a unit's crop."""
+    with np.load(path) as arrays:
+        return Crop(arrays["images"], arrays["coverage"], arrays["cord"], arrays["starts"])
+
+
+def cord_zone(cord: FloatArray) -> NDArray[np.bool_]:
+    """Return the cord dilated by 2 mm, shape of the crop: no lesion is marked outside."""
+    inside = cord >= 0.5
+    if not inside.any():
+        raise UnitError("the cord mask is empty in the common space.")
+    # The distance is taken within the crop, whose slices may be shifted by a voxel against each other: good to about 0.5 mm.
+    distance = ndimage.distance_transform_edt(~inside, sampling=space.SPACING_MM)
+    return np.asarray(distance <= space.CORD_MARGIN_MM)
+
+
+def find_lesions(
+    probability: FloatArray, crop: Crop, prepared: Prepared, operating: tuple[float, float], first_index: int
+) -> tuple[NDArray[np.int32], tuple[Lesion, ...]]:
+    """Cut a probability map into lesions.
+
+    Parameters
+    ----------
+    probability : array, shape (48, 48, N)
+    operating : tuple of float
+        Threshold, and minimum volume in mm3.
+    first_index : int
+        Number of the first lesion; they are numbered from the top of the cord down.
+
+    Returns
+    -------
+    instances : array, shape (48, 48, N), int32
+    lesions : tuple of Lesion
+    """
+    threshold, minimum_mm3 = operating
+    box = space.uncrop((probability >= threshold).astype(np.uint8), crop.starts, prepared.grid)
+    labels_box, count = ndimage.label(box.array, CONNECTED)
+    index = space.crop_index(crop.starts)
+    low = np.append(crop.starts.min(axis=0), 0)
+    labels = labels_box[tuple(np.moveaxis(index - low, -1, 0))]
+    voxel_mm3 = space.SPACING_MM**3
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)
+    kept = [n for n in range(1, count + 1) if sizes[n] * voxel_mm3 >= minimum_mm3]
+    points = prepared.grid.to_mm(index.astype(float))
+    found = []
+    for n in kept:
+        inside = labels == n
+        centre = points[inside].mean(axis=0)
+        found.append((float(centre[2]), n, inside, centre))
+    found.sort(key=lambda item: (-item[0], item[1]))
+    instances = np.zeros(probability.shape, np.int32)
+    lesions = []
+    for number, (_, _, inside, centre) in enumerate(found, start=first_index):
+        instances[inside] = number
+        slices = np.flatnonzero(inside.any(axis=(0, 1)))
+        values = probability[inside]
+        covering = tuple(
+            name for row, name in enumerate(prepared.sequences) if crop.coverage[row][inside].mean() >= 0.5
+        )
+        lesions.append(
+            Lesion(
+                index=number, volume_mm3=float(inside.sum() * voxel_mm3),
+                length_mm=float((slices[-1] - slices[0] + 1) * space.SPACING_MM),
+                position_mm=(float(centre[0]), float(centre[1]), float(centre[2])), probability=float(values.max()),
+                mean_probability=float(values.mean()), sequences=covering,
+            )  # fmt: skip
+        )
+    return instances, tuple(lesions)
+
+
+def _padded(crop: Crop) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], slice]:
+    """Pad the crop along the cord to at least a window; the slice says where the crop lies in the result."""
+    n = crop.cord.shape[2]
+    extra = max(0, WINDOW[2] - n)
+    before = extra // 2
+    widths = ((0, 0), (0, 0), (before, extra - before))
+    four = ((0, 0), *widths)
+    return (
+        np.pad(crop.images.astype(np.float32), four), np.pad(crop.coverage.astype(np.float32), four),
+        np.pad(crop.cord, widths), slice(before, before + n),
+    )  # fmt: skip
