@@ -10,6 +10,8 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from . import space
@@ -23,7 +25,10 @@ ISOTROPIC_RATIO = 1.3
 MAX_VOXELS = 2_000_000_000
 #: qform and sform may differ by this much anywhere in the image.
 MAX_FORM_DIFFERENCE_MM = 0.5
-_READ_ERRORS = (OSError, EOFError, ValueError, zlib.error, gzip.BadGzipFile, nib.filebasedimages.ImageFileError)
+_READ_ERRORS = (
+    *(OSError, EOFError, ValueError, OverflowError, zlib.error, gzip.BadGzipFile),
+    *(ImageFileError, HeaderDataError),
+)
 
 
 def missing_content(path: Path) -> str | None:
@@ -104,6 +109,9 @@ def write_like(path: Path, array: NDArray[Any], like: Path) -> None:
         header[name] = source.header[name]
     for name in ("qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z"):
         header[name] = source.header[name]
+    if not int(header["xyzt_units"]) & 7:
+        # The source leaves its unit of length open; every reader takes it for mm, and so do we.
+        header["xyzt_units"] = int(header["xyzt_units"]) | 2
     header.set_data_dtype(array.dtype)
     header.set_slope_inter(1, 0)
     # An image built with affine None would have its forms rewritten on save: hand the finished header over.
@@ -157,10 +165,10 @@ def extent_si_mm(grid: Grid) -> tuple[float, float]:
     return float(z.min()), float(z.max())
 
 
-def common_grid(reference: Grid) -> Grid:
-    """Return the uncropped common grid of a reference: its axes reordered and flipped to LAS, at 0.5 mm.
+def common_grid(reference: Grid, spacing_mm: float = space.SPACING_MM) -> Grid:
+    """Return the uncropped common grid of a reference: its axes reordered and flipped to LAS, isotropic.
 
-    The outer edges of the first voxels coincide with the reference's; the last voxel may reach past its edge by less than 0.5 mm.
+    The outer edges of the first voxels coincide with the reference's; the last voxel may reach past its edge by less than ``spacing_mm``.
     """
     orientation = nib.orientations.io_orientation(reference.affine)
     target = nib.orientations.axcodes2ornt(space.AXIS_CODES)
@@ -169,12 +177,12 @@ def common_grid(reference: Grid) -> Grid:
     shape = np.empty(3, int)
     shape[change[:, 0].astype(int)] = reference.shape
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    scale = space.SPACING_MM / spacing
+    scale = spacing_mm / spacing
     fine = affine.copy()
     fine[:3, :3] = affine[:3, :3] * scale
     first = -0.5 + 0.5 * scale
     fine[:3, 3] = affine[:3, :3] @ first + affine[:3, 3]
-    counts = np.ceil(shape * spacing / space.SPACING_MM - 1e-6).astype(int)
+    counts = np.ceil(shape * spacing / spacing_mm - 1e-3).astype(int)
     return Grid((int(counts[0]), int(counts[1]), int(counts[2])), fine)
 
 
@@ -220,7 +228,7 @@ def _checked_shape(image: Any, path: Path) -> tuple[int, int, int]:
 
 def _checked_affine(image: Any, path: Path) -> FloatArray:
     header = image.header
-    pixdim = np.asarray(header["pixdim"][1:4], float)
+    pixdim = _written_voxel_size(image)
     if not np.all(np.isfinite(pixdim)) or np.any(pixdim <= 0):
         raise BadImageError(f"{path.name} has a voxel size of zero or less ({_numbers(pixdim)} mm) in its header.")
     if not int(header["qform_code"]) and not int(header["sform_code"]):
@@ -241,10 +249,17 @@ def _checked_affine(image: Any, path: Path) -> FloatArray:
     return affine
 
 
+def _written_voxel_size(image: Any) -> FloatArray:
+    # Not image.header: on loading, nibabel replaces a size of zero by 1 and drops minus signs.
+    with (image.file_map.get("header") or image.file_map["image"]).get_prepare_fileobj("rb") as stream:
+        header = type(image.header).from_fileobj(stream, check=False)
+    return np.asarray(header["pixdim"][1:4], float)
+
+
 def _form_difference_mm(header: Any, shape: tuple[int, ...]) -> float:
     try:
         qform = np.asarray(header.get_qform(), float)
-    except (ValueError, np.linalg.LinAlgError, nib.spatialimages.HeaderDataError):
+    except (ValueError, np.linalg.LinAlgError, HeaderDataError):
         return float("inf")
     size = (int(shape[0]), int(shape[1]), int(shape[2]))
     sform = np.asarray(header.get_sform(), float)

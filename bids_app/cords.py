@@ -1,0 +1,80 @@
+"""Cord masks by the built-in localiser for the images of a unit, remembered in the work folder."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from . import images
+from .errors import UnitError
+from .files import write_json
+from .localise import Localiser
+from .records import Image, Unit
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Cords:
+    """Masks by image path, and why an image has none."""
+
+    masks: dict[Path, Path] = field(default_factory=dict)
+    missing: dict[Path, str] = field(default_factory=dict)
+
+
+def find_cords(unit: Unit, folder: Path, localiser: Callable[[], Localiser], version: str) -> Cords:
+    """Find the cord in every image of a unit.
+
+    Parameters
+    ----------
+    folder : Path
+        Where masks are kept between runs.
+    localiser : callable
+        Loads the localiser; called only where a mask is not there yet.
+    version : str
+        Of the localiser: masks of another one are made anew.
+    """
+    found = Cords()
+    for image in unit.images:
+        mask, note = folder / f"{image.stem}_cord.nii.gz", folder / f"{image.stem}_cord.json"
+        state = image.path.stat()
+        key = {"size": state.st_size, "mtime_ns": state.st_mtime_ns, "path": str(image.path), "version": version}
+        known = _recall(note, mask, key)
+        if known is None:
+            known = _find(image, mask, localiser())
+            write_json(note, {**key, "reason": known})
+        if known:
+            found.missing[image.path] = known
+        else:
+            found.masks[image.path] = mask
+    return found
+
+
+def _find(image: Image, mask: Path, localiser: Localiser) -> str:
+    """Write the mask of one image; returns why there is none, or an empty string."""
+    log.info("%s: looking for the cord", image.stem)
+    mask.unlink(missing_ok=True)
+    try:
+        volume, grid = images.read_volume(image.path)
+        array = localiser(volume, grid)
+    except UnitError as error:
+        return str(error)
+    images.write_like(mask, array, image.path)
+    return ""
+
+
+def _recall(note: Path, mask: Path, key: dict[str, object]) -> str | None:
+    """Return what a former run found for this very image, or None."""
+    try:
+        record = json.loads(note.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(record, dict) or any(record.get(name) != value for name, value in key.items()):
+        return None
+    reason = record.get("reason")
+    if not isinstance(reason, str) or (not reason and not mask.exists()):
+        return None
+    return reason

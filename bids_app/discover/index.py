@@ -1,0 +1,212 @@
+"""The files of the chosen participants. The only module that knows pybids.
+
+pybids gives up the whole index for one JSON file that it cannot read, and takes its time over large datasets.
+So the index is restricted to the chosen participants, and bad JSON files are named and left out before.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from bids import BIDSLayout, BIDSLayoutIndexer, BIDSValidator
+from bids.exceptions import BIDSConflictingValuesError
+
+from ..errors import NothingToDoError, UsageError
+from ..records import Options, Problem
+from .names import SUFFIXES, is_nifti
+from .places import check_input
+from .sidecars import bad_json_files
+
+_LOG = logging.getLogger(__name__)
+_LABEL = r"[A-Za-z0-9+]+"
+#: So many labels are listed where one was wrong.
+_LISTED = 30
+_PYBIDS_ERRORS = (
+    *(OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError),
+    BIDSConflictingValuesError,
+)
+
+
+@dataclass(frozen=True)
+class Index:
+    """What was found of the chosen participants and sessions.
+
+    Attributes
+    ----------
+    participants : tuple of str
+        Chosen labels, sorted.
+    images : tuple of Path
+        Their NIfTI files, sorted; broken links are among them.
+    problems : tuple of Problem
+    metadata : callable
+        Sidecar fields of an image, inherited ones included; only for suffixes of the table of sequences.
+    """
+
+    participants: tuple[str, ...]
+    images: tuple[Path, ...]
+    problems: tuple[Problem, ...]
+    metadata: Callable[[Path], Mapping[str, Any]]
+
+
+def index(options: Options) -> Index:
+    """List the files of the chosen participants.
+
+    Raises
+    ------
+    UsageError
+        No such input folder, participant or session; a dataset that pybids refuses.
+    NothingToDoError
+        The input has no participants.
+    """
+    root = options.bids_dir
+    check_input(root)
+    known, odd = _participant_folders(root)
+    labels = choose(options.participant_label, known, "sub-", f"participant in {root}")
+    sessions = _choose_sessions(options, labels)
+
+    def chosen(path: Path) -> bool:
+        folder = path.parts[1] if len(path.parts) > 2 else ""
+        return not sessions or not folder.startswith("ses-") or folder[4:] in sessions
+
+    bad, problems = bad_json_files(root, labels, chosen)
+    if not options.participant_label:
+        problems += [_odd_folder(name) for name in odd]
+    layout = _layout(root, ignore_patterns(labels, len(labels) == len(known), sessions, bad), problems)
+    base = root.absolute()
+    found = (Path(path).relative_to(base) for path in layout.get_files())
+    images = [path for path in found if is_nifti(path)]
+    if sessions:
+        images = [path for path in images if path.parts[1].startswith("ses-") and chosen(path)]
+    problems += _without_images(labels, images, sessions)
+
+    def metadata(path: Path) -> Mapping[str, Any]:
+        return dict(layout.get_metadata(str(base / path.relative_to(root))))
+
+    return Index(labels, tuple(root / path for path in sorted(images)), tuple(problems), metadata)
+
+
+def choose(asked: Iterable[str], known: Iterable[str], prefix: str, what: str) -> tuple[str, ...]:
+    """Return the labels that were asked for, sorted; all where none were.
+
+    Parameters
+    ----------
+    asked, known : iterable of str
+        Labels; the asked ones with or without ``prefix``.
+    prefix : str
+        Such as ``sub-``.
+    what : str
+        What they are, for the message of the UsageError where one is not known.
+    """
+    known = sorted(known)
+    wanted = {label.removeprefix(prefix) for label in asked}
+    unknown = sorted(wanted - set(known))
+    if unknown:
+        listed = ", ".join(known[:_LISTED]) or "none"
+        if len(known) > _LISTED:
+            listed += f" and {len(known) - _LISTED} more"
+        raise UsageError(f"There is no {what} called {', '.join(unknown)}.", f"Known: {listed}.")
+    return tuple(label for label in known if not wanted or label in wanted)
+
+
+def ignore_patterns(
+    labels: Iterable[str], everyone: bool, sessions: Iterable[str], bad: Iterable[Path]
+) -> list[re.Pattern[str]]:
+    """Return patterns of what pybids shall not look at.
+
+    It searches them in the path below the dataset, with ``/`` before it. Of the top level only the chosen
+    participants and JSON files (which images inherit) remain: derivatives, sourcedata, code and the like are
+    never entered. pybids itself adds names that start with a dot.
+    """
+    wanted = _LABEL if everyone else "|".join(map(re.escape, labels))
+    patterns = [rf"^/(?!sub-(?:{wanted})(?:/|$))(?![^/]+\.json$)"]
+    other = "|".join(map(re.escape, sessions))
+    if other:
+        patterns.append(rf"^/[^/]+/ses-(?!(?:{other})(?:/|$))")
+    patterns += [f"^/{re.escape(path.as_posix())}$" for path in bad]
+    return [re.compile(pattern) for pattern in patterns]
+
+
+@lru_cache
+def known_to_bids(suffix: str, filename: str) -> bool:
+    """Tell whether the BIDS validator accepts a suffix, with the entities of this file or with none."""
+    validator = BIDSValidator()
+    return any(validator.is_bids(f"/sub-01/anat/{name}") for name in (f"sub-01_{suffix}.nii.gz", filename))
+
+
+def _participant_folders(root: Path) -> tuple[list[str], list[str]]:
+    """Return the labels of the participants' folders, and folders that only look like one."""
+    known: list[str] = []
+    odd: list[str] = []
+    with os.scandir(root) as entries:
+        for entry in entries:
+            if entry.name.startswith("sub-") and entry.is_dir():
+                label = entry.name[4:]
+                (known if re.fullmatch(_LABEL, label) else odd).append(label)
+    if not known:
+        raise NothingToDoError(
+            f"{root} holds no participants: it has no folder called sub-<label>.",
+            "Give the top folder of a BIDS dataset.",
+        )
+    return known, sorted(odd)
+
+
+def _odd_folder(label: str) -> Problem:
+    message = f"The folder sub-{label} is left out: a BIDS label holds only letters and digits."
+    return Problem(message, "Rename the folder and its files.")
+
+
+def _choose_sessions(options: Options, labels: Iterable[str]) -> tuple[str, ...]:
+    """Return the chosen sessions; empty: all, and participants without sessions too."""
+    if not options.session_label:
+        return ()
+    known = set()
+    for label in labels:
+        with os.scandir(options.bids_dir / f"sub-{label}") as entries:
+            known |= {entry.name[4:] for entry in entries if entry.name.startswith("ses-") and entry.is_dir()}
+    return choose(options.session_label, known, "ses-", "session of the chosen participants")
+
+
+def _without_images(
+    labels: Iterable[str], images: Iterable[Path], sessions: tuple[str, ...]
+) -> Iterator[Problem]:
+    served = {path.parts[0] for path in images}
+    where = f" in session {' or '.join(sessions)}" if sessions else ""
+    for label in labels:
+        if f"sub-{label}" not in served:
+            yield Problem(f"sub-{label} has no NIfTI images{where}.", participant=label, fatal=True)
+
+
+def _layout(root: Path, ignore: list[re.Pattern[str]], problems: list[Problem]) -> BIDSLayout:
+    try:
+        return _pybids(root, ignore, metadata=True)
+    except _PYBIDS_ERRORS as error:
+        _LOG.debug("pybids failed with metadata", exc_info=True)
+        message = f"The JSON sidecars cannot be combined ({error}); all images are read without them."
+    try:
+        layout = _pybids(root, ignore, metadata=False)
+    except _PYBIDS_ERRORS as error:
+        raise UsageError(
+            f"{root} cannot be read as a BIDS dataset ({error}).", "Check its dataset_description.json."
+        ) from error
+    problems.append(Problem(message, "Correct the sidecar that is at fault."))
+    return layout
+
+
+def _pybids(root: Path, ignore: list[re.Pattern[str]], *, metadata: bool) -> BIDSLayout:
+    # Only images that the table of sequences may select need their sidecars.
+    only = {"suffix": list(SUFFIXES)} if metadata else {}
+    indexer = BIDSLayoutIndexer(validate=False, ignore=ignore, index_metadata=metadata, **only)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        layout = BIDSLayout(root, validate=False, indexer=indexer)
+    for warning in caught:
+        _LOG.debug("pybids: %s", warning.message)
+    return layout

@@ -1,0 +1,187 @@
+"""The group level: one table of all lesions and one of all units, rebuilt from what is on disk."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from .errors import NothingToDoError
+from .files import LOGS, STATUS_ENDING, read_json, write_json
+from .records import Options
+from .tables import LESION_COLUMNS, MISSING, Cell, Column, read_table, write_table
+
+log = logging.getLogger(__name__)
+
+DONE, FAILED = "done", "failed"
+_KEYS = (
+    Column("participant_id", "Participant"),
+    Column("session_id", "Session; n/a where the dataset has none"),
+    Column("unit", "Unit of work, by the name of its reference image; n/a where there was none"),
+)
+#: The voxels of one image say nothing of the group.
+_OF_LESION = tuple(
+    column for column in LESION_COLUMNS if column.name not in ("reference", "voxels", "volume_image_mm3")
+)
+LESIONS = (*_KEYS, *_OF_LESION)
+UNITS = (
+    *_KEYS,
+    Column("status", "done, or failed"),
+    Column("sequences", "Sequences that fed the network, separated by commas"),
+    Column("lesions", "Number of lesions"),
+    Column("volume_mm3", "Total volume of the lesions in the common space of the unit", "mm^3"),
+    Column("reason", "Why the unit failed"),
+    Column("next_step", "What can be done about it"),
+)
+Row = dict[str, Cell]
+
+
+def write_group(options: Options) -> tuple[Path, Path]:
+    """Write the tables of all lesions and of all units.
+
+    Read are the status records of the participants' last runs and the tables of lesions; a unit whose status
+    record is gone is found by the sidecar of its reference. Labels in ``options`` restrict the tables.
+
+    Returns
+    -------
+    lesions, units : Path
+        ``group_lesions.tsv`` and ``group_units.tsv`` in the output folder.
+
+    Raises
+    ------
+    NothingToDoError
+        There is no result in the output folder.
+    EnvironmentFault
+        The tables cannot be written.
+    """
+    units = {_key(row): row for row in _from_sidecars(options.output_dir)}
+    recorded = _from_status(options.output_dir)
+    # A record tells all units of its session: what the sidecars of older runs say of that session is out of
+    # date.
+    told = {_key(row)[:2] for row in recorded if row["unit"]}
+    units = {key: row for key, row in units.items() if key[:2] not in told}
+    units |= {_key(row): row for row in recorded}
+    rows = [row for key, row in sorted(units.items()) if _chosen(row, options)]
+    if not rows:
+        raise NothingToDoError(
+            f"There are no results of participants in {options.output_dir}.",
+            "Run the participant level into this folder first.",
+        )
+    lesions: list[Row] = []
+    for row in rows:
+        lesions += _lesions(row, options.output_dir)
+    return (
+        _write(options.output_dir / "group_lesions.tsv", LESIONS, lesions),
+        _write(options.output_dir / "group_units.tsv", UNITS, rows),
+    )
+
+
+def _write(path: Path, columns: tuple[Column, ...], rows: list[Row]) -> Path:
+    write_json(path.with_suffix(".json"), {column.name: column.definition() for column in columns})
+    write_table(path, columns, rows)
+    return path
+
+
+def _key(row: Row) -> tuple[str, str, str]:
+    return (str(row["participant_id"]), str(row["session_id"] or ""), str(row["unit"] or ""))
+
+
+def _chosen(row: Row, options: Options) -> bool:
+    """Apply the labels of the command line, with or without ``sub-`` and ``ses-``."""
+    participants = {f"sub-{label.removeprefix('sub-')}" for label in options.participant_label}
+    sessions = {f"ses-{label.removeprefix('ses-')}" for label in options.session_label}
+    return (not participants or row["participant_id"] in participants) and (
+        not sessions or row["session_id"] in sessions
+    )
+
+
+def _from_status(folder: Path) -> list[Row]:
+    rows: list[Row] = []
+    for path in sorted((folder / LOGS).glob(f"sub-*{STATUS_ENDING}")):
+        try:
+            units = read_json(path)["Units"]
+            if not isinstance(units, list):
+                raise ValueError("Units is no list")
+            rows += [_recorded(unit) for unit in units]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            log.warning("%s cannot be read (%s).", path.name, error)
+            rows.append(_unreadable(path))
+    return rows
+
+
+def _recorded(unit: Mapping[str, object]) -> Row:
+    session = unit.get("Session")
+    sequences = unit.get("Sequences")
+    return {
+        "participant_id": f"sub-{unit['Participant']}",
+        "session_id": f"ses-{session}" if session else None,
+        "unit": _string(unit.get("Unit")),
+        "status": _string(unit["Status"]),
+        "sequences": ",".join(map(str, sequences)) if isinstance(sequences, list) else None,
+        "reason": _string(unit.get("Reason")),
+        "next_step": _string(unit.get("NextStep")),
+        "table": _string(unit.get("Table")),
+    }
+
+
+def _unreadable(path: Path) -> Row:
+    labels = path.name.removesuffix(STATUS_ENDING).split("_")
+    return {
+        "participant_id": labels[0],
+        "session_id": labels[1] if len(labels) > 1 else None,
+        "unit": None,
+        "status": FAILED,
+        "reason": f"The status record {path.name} cannot be read.",
+        "next_step": "Run this participant again.",
+    }
+
+
+def _from_sidecars(folder: Path) -> list[Row]:
+    """Find units by the sidecars of their references: for results that came without the folder of logs."""
+    rows: list[Row] = []
+    for path in sorted(folder.glob("sub-*/**/anat/*_seg-lesions_*_dseg.json")):
+        try:
+            record = read_json(path)
+        except (OSError, ValueError) as error:
+            log.warning("%s cannot be read (%s).", path.name, error)
+            continue
+        sequences = record.get("Sequences")
+        if "Unit" in record:
+            head = path.relative_to(folder).parts
+            rows.append(
+                {
+                    "participant_id": head[0],
+                    "session_id": head[1] if head[1].startswith("ses-") else None,
+                    "unit": _string(record["Unit"]),
+                    "status": DONE,
+                    "sequences": ",".join(map(str, sequences)) if isinstance(sequences, list) else None,
+                    "table": path.with_suffix(".tsv").relative_to(folder).as_posix(),
+                }
+            )
+    return rows
+
+
+def _lesions(row: Row, folder: Path) -> list[Row]:
+    """Return a unit's lesions, and complete its row with their number and volume."""
+    if row["status"] != DONE:
+        return []
+    table = folder / str(row.get("table"))
+    try:
+        found = [line for line in read_table(table) if line["reference"] == row["unit"]]
+        volumes = [float(line["volume_mm3"]) for line in found]
+    except (OSError, ValueError, KeyError) as error:
+        log.warning("%s cannot be read (%s).", table.name, error)
+        row |= {
+            "status": FAILED,
+            "reason": f"The unit was finished, but its table {table.name} cannot be read.",
+            "next_step": "Run this participant again.",
+        }
+        return []
+    row |= {"lesions": len(found), "volume_mm3": float(sum(volumes))}
+    names = [column.name for column in _OF_LESION]
+    keys = {column.name: row[column.name] for column in _KEYS}
+    return [keys | {name: None if line[name] == MISSING else line[name] for name in names} for line in found]
+
+
+def _string(value: object) -> str | None:
+    return None if value is None else str(value)

@@ -1,0 +1,208 @@
+"""Spinal Cord Toolbox 7, called as a program.
+
+Its return code proves nothing, it writes beside its input, and it reads the environment in odd ways: every
+call gets a private folder, a clean environment and explicit paths, and what it leaves is checked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import shutil
+import signal
+import subprocess
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import BadImageError, CordError, EnvironmentFault, UnitError
+from ..images import read_grid, read_volume, write_like
+from ..space import Grid
+
+_log = logging.getLogger(__name__)
+
+#: The version that this interface is written for.
+NEEDED_VERSION = "7."
+#: A cord model took 14 minutes on a laptop; a slow node may need several times that.
+TIMEOUT_S = 7200.0
+VERSION_TIMEOUT_S = 120.0
+#: SCT may rewrite a header with rounding errors; more than this is another grid.
+GRID_TOLERANCE_MM = 0.1
+_INSTALL = "Install SCT 7.3 and put its bin folder on PATH, or use --cord builtin."
+
+
+def sct_version() -> str | None:
+    """Return the version of the SCT on PATH, or None where there is none that the app can use."""
+    try:
+        return require_sct()
+    except EnvironmentFault as fault:
+        _log.info("%s", fault.message)
+        return None
+
+
+def require_sct() -> str:
+    """Return the version of the SCT on PATH.
+
+    Raises
+    ------
+    EnvironmentFault
+        SCT is not on PATH, does not answer, or is not version 7.
+    """
+    program = shutil.which("sct_version")
+    if program is None or shutil.which("sct_deepseg") is None:
+        raise EnvironmentFault("Spinal Cord Toolbox (SCT) is not on PATH.", _INSTALL)
+    version = _ask_version(program, Path(program).stat().st_mtime_ns)
+    if version is None:
+        raise EnvironmentFault("The Spinal Cord Toolbox on PATH does not tell its version.", _INSTALL)
+    if not version.startswith(NEEDED_VERSION):
+        raise EnvironmentFault(
+            f"The Spinal Cord Toolbox on PATH is {version}; version 7 is needed.", _INSTALL
+        )
+    return version
+
+
+@lru_cache(maxsize=8)
+def _ask_version(program: str, changed_ns: int) -> str | None:
+    """Run ``sct_version`` once per program file (``changed_ns`` tells a replaced one)."""
+    try:
+        answer = subprocess.run(
+            [program],
+            capture_output=True,
+            text=True,
+            timeout=VERSION_TIMEOUT_S,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    found = re.findall(r"(?<![\w.])\d+\.\d+[\w.+-]*", answer.stdout)
+    return str(found[-1]) if answer.returncode == 0 and found else None
+
+
+def segment_cord(
+    image: Path, mask: Path, folder: Path, *, gpu: bool = False, timeout_s: float = TIMEOUT_S
+) -> str:
+    """Segment the cord of one image with ``sct_deepseg spinalcord``.
+
+    Parameters
+    ----------
+    image : Path
+        NIfTI, 3D; never written to and nothing is written beside it.
+    mask : Path
+        Where the mask goes: uint8, on exactly the grid of the image, with its header.
+    folder : Path
+        Private working folder of this call; emptied first. ``sct.log`` stays there.
+    gpu : bool
+        Let SCT use a GPU.
+    timeout_s : float
+
+    Returns
+    -------
+    str
+        Version of SCT.
+
+    Raises
+    ------
+    EnvironmentFault
+        No usable SCT.
+    UnitError
+        SCT failed, took too long, or left something that is not a mask of this image.
+    CordError
+        SCT found no cord.
+    """
+    version = require_sct()
+    mask = mask.absolute()
+    mask.unlink(missing_ok=True)
+    folder = folder.absolute()
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    linked = folder / ("image.nii.gz" if image.name.endswith(".gz") else "image.nii")
+    try:
+        linked.symlink_to(image.absolute())
+    except OSError:  # a file system without links
+        shutil.copyfile(image, linked)
+    output = folder / "cord.nii.gz"
+    program = str(shutil.which("sct_deepseg"))
+    _run([program, "spinalcord", "-i", str(linked), "-o", str(output)], folder, image.name, gpu, timeout_s)
+    write_like(mask, _checked_output(output, image), image)
+    for name in ("home", "tmp"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    return version
+
+
+def _environment(folder: Path, gpu: bool) -> dict[str, str]:
+    """Return the environment of a call. The presence of SCT_USE_GPU, whatever its value, means GPU."""
+    ours = ("SCT_USE_GPU", "PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV")
+    environment = {name: value for name, value in os.environ.items() if name not in ours}
+    for name, variable in (("home", "HOME"), ("tmp", "TMPDIR")):
+        (folder / name).mkdir()
+        environment[variable] = str(folder / name)
+    environment |= {
+        "OMP_NUM_THREADS": "1",
+        "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1",
+        "PYTHONNOUSERSITE": "1",
+    }
+    if gpu:
+        environment["SCT_USE_GPU"] = "1"
+    return environment
+
+
+def _run(command: list[str], folder: Path, name: str, gpu: bool, timeout_s: float) -> None:
+    log = folder / "sct.log"
+    with log.open("wb") as stream:
+        try:
+            process = subprocess.Popen(
+                command,
+                cwd=folder,
+                env=_environment(folder, gpu),
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise EnvironmentFault(f"sct_deepseg cannot be started ({error.strerror}).", _INSTALL) from error
+        try:
+            code = process.wait(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            raise UnitError(
+                f"SCT did not finish the cord of {name} within {timeout_s:.0f} s.", f"Its log is {log}."
+            ) from None
+        finally:
+            # Also on an interrupt: nothing that SCT started may outlive the call.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    if code != 0:
+        lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+        last = f" ({lines[-1][:160]})" if lines else ""
+        raise UnitError(f"SCT failed on {name} with return code {code}{last}.", f"Its log is {log}.")
+
+
+def _checked_output(output: Path, image: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    """Return what SCT wrote as 0 and 1, or say what is wrong with it."""
+    if not output.is_file():
+        raise UnitError(
+            f"SCT wrote no cord mask for {image.name}, though it reported success.",
+            f"Its log is {output.with_name('sct.log')}.",
+        )
+    grid = read_grid(image)
+    try:
+        written = read_grid(output)
+        if not _same_grid(written, grid):
+            raise UnitError(f"SCT wrote a cord mask for {image.name} on another grid than the image's.")
+        values, _ = read_volume(output)
+    except BadImageError as error:
+        if "every voxel has the value 0" in error.message:
+            raise CordError(f"SCT found no spinal cord in {image.name}: its mask is empty.") from error
+        raise UnitError(f"SCT wrote an unusable cord mask for {image.name}: {error.message}") from error
+    return (values > 0.5).astype(np.uint8)
+
+
+def _same_grid(a: Grid, b: Grid) -> bool:
+    if a.shape != b.shape:
+        return False
+    return bool(np.abs(a.corners_mm() - b.corners_mm()).max() <= GRID_TOLERANCE_MM)

@@ -1,0 +1,168 @@
+"""The three steps of the graph as plain functions, and the outcome files in which they report.
+
+A step does not raise what the app foresees: Nipype would wrap it into a traceback. It writes an *outcome*, a
+small JSON file, with either its result or the error in full. File names in an outcome are relative to its
+folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import cord
+from ..errors import BadImageError, CordError, EnvironmentFault, MscordError, UnitError
+from ..images import read_grid, read_volume, write_like
+from ..records import Alignment
+from . import align, crop, sct
+
+OUTCOME = "outcome.json"
+_ERRORS: dict[str, type[MscordError]] = {
+    kind.__name__: kind for kind in (UnitError, BadImageError, CordError, EnvironmentFault)
+}
+#: Errors that lie in the image: another try ends the same way. All others may pass.
+_LASTING = (BadImageError, CordError)
+
+
+def record(folder: Path, step: Callable[[], dict[str, Any]]) -> Path:
+    """Run a step and write its outcome into a folder; returns the file."""
+    try:
+        outcome = {"ok": True, **step()}
+    except MemoryError:
+        outcome = _failure(
+            UnitError("There was not enough memory.", "Use fewer --nprocs or give more memory.")
+        )
+    except MscordError as error:
+        outcome = _failure(error)
+    path = folder / OUTCOME
+    path.write_text(json.dumps(outcome, indent=1, sort_keys=True))
+    return path
+
+
+def _failure(error: MscordError) -> dict[str, Any]:
+    kind = next(name for name, known in _ERRORS.items() if type(error) is known or known is EnvironmentFault)
+    return {
+        "ok": False,
+        "kind": kind,
+        "message": error.message,
+        "next_step": error.next_step,
+        "retry": not isinstance(error, _LASTING),
+    }
+
+
+def read_outcome(path: Path) -> dict[str, Any]:
+    """Read an outcome file as it is."""
+    outcome: dict[str, Any] = json.loads(path.read_text())
+    return outcome
+
+
+def error_of(outcome: dict[str, Any]) -> MscordError | None:
+    """Return the error that an outcome holds, or None."""
+    if outcome["ok"]:
+        return None
+    return _ERRORS[outcome["kind"]](outcome["message"], outcome["next_step"])
+
+
+def mask_of(outcome_path: Path) -> Path:
+    """Return the cord mask of a cord step; raises the error that the step met."""
+    outcome = read_outcome(outcome_path)
+    error = error_of(outcome)
+    if error is not None:
+        raise error
+    return outcome_path.parent / str(outcome["mask"])
+
+
+def alignment_of(outcome_path: Path, image: Path) -> Alignment | MscordError:
+    """Return what an align step found, or the error that it met."""
+    outcome = read_outcome(outcome_path)
+    error = error_of(outcome)
+    if error is not None:
+        return error
+    return Alignment(image, np.array(outcome["transform"]), outcome["method"], outcome["reason"])
+
+
+def find_cord(
+    image: Path, folder: Path, ready: Path | None, missing: str, use_sct: bool, gpu: bool
+) -> dict[str, Any]:
+    """Get the cord mask of one image, tidy it and check it.
+
+    Parameters
+    ----------
+    image : Path
+    folder : Path
+        Where the mask goes.
+    ready : Path or None
+        Mask of the built-in localiser.
+    missing : str
+        Why there is none.
+    use_sct, gpu : bool
+        Segment with SCT instead; with a GPU.
+
+    Returns
+    -------
+    dict
+        ``mask`` (file name), ``sha256`` of its voxels, and ``version`` of SCT (empty for the localiser).
+    """
+    grid = read_grid(image)
+    version = ""
+    source = ready
+    if use_sct:
+        source = folder / "sct_mask.nii.gz"
+        version = sct.segment_cord(image, source, folder / "sct", gpu=gpu)
+    if source is None:
+        raise CordError(missing or f"No spinal cord was found in {image.name}.")
+    raw, own = _read_mask(source, image)
+    if own.shape != grid.shape or np.abs(own.corners_mm() - grid.corners_mm()).max() > sct.GRID_TOLERANCE_MM:
+        raise UnitError(f"The cord mask of {image.name} is not on the image's grid.")
+    mask = cord.clean_mask(raw > 0.5, grid).astype(np.uint8)
+    cord.check_cord(mask, grid, image.name)
+    write_like(folder / "cord.nii.gz", mask, image)
+    return {"mask": "cord.nii.gz", "sha256": hashlib.sha256(mask.tobytes()).hexdigest(), "version": version}
+
+
+def _read_mask(source: Path, image: Path) -> Any:
+    try:
+        return read_volume(source)
+    except BadImageError as error:
+        if "every voxel has the value 0" in error.message:
+            raise CordError(f"No spinal cord was found in {image.name}: the cord mask is empty.") from error
+        raise UnitError(f"The cord mask of {image.name} cannot be used: {error.message}") from error
+
+
+def align_image(image: Path, image_cord: Path, reference: Path, reference_cord: Path) -> dict[str, Any]:
+    """Align one image; the cords are outcome files. Returns ``transform``, ``method`` and ``reason``."""
+    found = align.align(image, mask_of(image_cord), reference, mask_of(reference_cord))
+    return {"transform": found.transform.tolist(), "method": found.method, "reason": found.reason}
+
+
+def crop_unit(
+    reference: Path, reference_cord: Path, images: list[Path], alignments: list[Path], folder: Path
+) -> dict[str, Any]:
+    """Crop the reference and every aligned image.
+
+    The cord and the alignments are outcome files; ``folder`` gets ``crop.npz``.
+
+    Returns
+    -------
+    dict
+        ``crop`` (file name), ``kept`` (positions in ``images`` of the rows after the reference's) and
+        ``dropped`` (position to reason).
+    """
+    mask = mask_of(reference_cord)
+    inputs = [crop.CropInput(reference, np.eye(4))]
+    for image, outcome in zip(images, alignments, strict=True):
+        found = alignment_of(outcome, image)
+        if isinstance(found, Alignment):
+            inputs.append(crop.CropInput(image, found.transform))
+    reasons = crop.make_crop(mask, tuple(inputs), folder / "crop.npz")
+    cropped = [item.path for item in inputs[1:] if item.path not in reasons]
+    return {
+        "crop": "crop.npz",
+        "kept": [images.index(path) for path in cropped],
+        "dropped": {str(images.index(path)): reason for path, reason in reasons.items()},
+    }

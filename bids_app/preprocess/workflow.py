@@ -1,0 +1,231 @@
+"""One Nipype graph per unit: a cord node per image, an align node per further image, and one crop node."""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import nipype
+from nipype.pipeline import engine
+from nipype.pipeline.plugins import MultiProcPlugin
+
+from .. import __version__
+from ..errors import EnvironmentFault, MscordError, UnitError
+from ..images import common_grid, read_grid
+from ..records import Alignment, Image, Prepared
+from . import align, steps
+from .interfaces import AlignImage, FindCord, MakeCrop
+from .request import PrepareRequest
+
+_log = logging.getLogger(__name__)
+_NAME = "preprocess"
+
+
+def run_unit(request: PrepareRequest) -> Prepared:
+    """Do what `bids_app.preprocess.prepare` promises."""
+    folder = request.folder.absolute()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _quiet_nipype()
+        workflow = _build(request, folder)
+        workflow.run(plugin=_plugin(request.nprocs))
+    except MscordError:
+        raise
+    except Exception as error:
+        known = _foreseen(error, folder, request.unit.name)
+        if known is None:
+            raise
+        raise known from error
+    return _collect(request, folder / _NAME)
+
+
+class _MultiProc(MultiProcPlugin):  # type: ignore[misc]
+    """Nipype's own waits for ever for a worker that was killed; here its task fails. Workers are quiet."""
+
+    def __init__(self, nprocs: int) -> None:
+        # One SCT on the GPU at a time: Nipype cannot count the cards by itself.
+        super().__init__(plugin_args={"n_procs": nprocs, "n_gpu_procs": 1})
+        self.pool.shutdown()
+        # forkserver: a fork of a process with threads (torch, logging) may hang.
+        self.pool: Any = ProcessPoolExecutor(nprocs, get_context("forkserver"), _quiet_nipype)
+
+    def _async_callback(self, args: Any) -> None:
+        if args.exception() is None:
+            super()._async_callback(args)
+
+    def _get_result(self, taskid: int) -> Any:
+        task = self._task_obj.get(taskid)
+        if task is not None and task.done() and task.exception() is not None:
+            raise task.exception()
+        return super()._get_result(taskid)
+
+
+def _plugin(nprocs: int) -> Any:
+    if nprocs <= 1:
+        return "Linear"
+    return _MultiProc(nprocs)
+
+
+def _quiet_nipype() -> None:
+    """Let Nipype's messages go through the app's logging, and only what matters."""
+    levels = dict.fromkeys(("workflow_level", "utils_level", "interface_level"), "ERROR")
+    nipype.config.update_config({"logging": {**levels, "log_to_file": "false"}})
+    nipype.logging.update_logging(nipype.config)
+    logging.getLogger("nipype").handlers.clear()
+
+
+def _settings(folder: Path) -> dict[str, dict[str, Any]]:
+    return {
+        "logging": {"log_directory": str(folder), "log_to_file": False},
+        "execution": {
+            "crashdump_dir": str(folder / "crash"),
+            "crashfile_format": "txt",
+            "hash_method": "content",
+            "remove_unnecessary_outputs": False,
+            "create_report": False,
+            "check_version": False,
+            "poll_sleep_duration": 0.01,
+            "job_finished_timeout": 15,
+        },
+    }
+
+
+def _node_name(step: str, image: Image) -> str:
+    return f"{step}-{re.sub(r'[^A-Za-z0-9_-]', '_', image.stem)}"
+
+
+def _build(request: PrepareRequest, folder: Path) -> Any:
+    """Return the graph of a unit."""
+    workflow = engine.Workflow(name=_NAME, base_dir=str(folder))
+    workflow.config = _settings(folder)
+    unit = request.unit
+    reference = str(unit.reference.path.absolute())
+    cords = {
+        image.path: engine.Node(_cord_interface(request, image), _node_name("cord", image))
+        for image in unit.images
+    }
+    reference_cord = cords[unit.reference.path]
+    workflow.add_nodes(list(cords.values()))
+    made = engine.Node(MakeCrop(reference=reference, version=__version__), "crop")
+    workflow.connect(reference_cord, "outcome", made, "reference_cord")
+    merged = engine.Node(nipype.Merge(max(1, len(unit.inputs) - 1)), "inputs")
+    place = 0
+    for image in unit.images:
+        if image.path == unit.reference.path:
+            continue
+        interface = AlignImage(image=str(image.path.absolute()), reference=reference, version=__version__)
+        node = engine.Node(interface, _node_name("align", image))
+        workflow.connect(cords[image.path], "outcome", node, "image_cord")
+        workflow.connect(reference_cord, "outcome", node, "reference_cord")
+        if image in unit.inputs:
+            place += 1
+            workflow.connect(node, "outcome", merged, f"in{place}")
+    if place:
+        made.inputs.images = [str(image.path.absolute()) for image in _network_inputs(request)]
+        workflow.connect(merged, "out", made, "alignments")
+    else:
+        workflow.add_nodes([made])
+    return workflow
+
+
+def _network_inputs(request: PrepareRequest) -> list[Image]:
+    """Return the inputs of the network less the reference."""
+    unit = request.unit
+    return [image for image in unit.inputs if image.path != unit.reference.path]
+
+
+def _cord_interface(request: PrepareRequest, image: Image) -> FindCord:
+    interface = FindCord(
+        image=str(image.path.absolute()),
+        use_sct=request.cord == "sct",
+        use_gpu=request.cord == "sct" and request.sct_gpu,
+        method=request.cord_method,
+        version=__version__,
+    )
+    if request.cord == "builtin":
+        if image.path in request.cord_masks:
+            interface.inputs.ready = str(request.cord_masks[image.path].absolute())
+        else:
+            interface.inputs.missing = request.cord_missing.get(
+                image.path, f"No spinal cord was found in {image.path.name}."
+            )
+    return interface
+
+
+def _foreseen(error: BaseException, folder: Path, name: str) -> MscordError | None:
+    """Return the sentence for what may go wrong around the steps, or None for a defect."""
+    text = f"{error} {error.__cause__ or ''}"
+    if "Errno 28" in text or "Errno 122" in text:
+        return EnvironmentFault(
+            f"The work folder {folder} is full.", "Free some space or choose another --work-dir."
+        )
+    if "Errno 13" in text or "Errno 30" in text:
+        return EnvironmentFault(
+            f"The work folder {folder} cannot be written to.", "Choose another --work-dir."
+        )
+    if "terminated abruptly" in text or "BrokenProcessPool" in text or "process pool is not usable" in text:
+        return UnitError(
+            f"A process that prepared {name} was killed, most likely for lack of memory.",
+            "Use fewer --nprocs or give more memory.",
+        )
+    return None
+
+
+def _collect(request: PrepareRequest, base: Path) -> Prepared:
+    """Read the outcomes of a finished graph."""
+    unit = request.unit
+    cords = {image.path: base / _node_name("cord", image) / steps.OUTCOME for image in unit.images}
+    aligned = {
+        image.path: base / _node_name("align", image) / steps.OUTCOME
+        for image in unit.images
+        if image.path != unit.reference.path
+    }
+    crop = base / "crop" / steps.OUTCOME
+    outcomes = {path: steps.read_outcome(path) for path in (*cords.values(), *aligned.values(), crop)}
+    _forget_passing_failures(outcomes)
+    for path in cords.values():
+        error = steps.error_of(outcomes[path])
+        if isinstance(error, EnvironmentFault):
+            raise error
+    for path in (cords[unit.reference.path], crop):
+        error = steps.error_of(outcomes[path])
+        if error is not None:
+            raise error
+    masks = {unit.reference.path: steps.mask_of(cords[unit.reference.path])}
+    alignments = {unit.reference.path: align.identity(unit.reference.path)}
+    dropped = {
+        _network_inputs(request)[int(place)].path: str(reason)
+        for place, reason in outcomes[crop]["dropped"].items()
+    }
+    for image, outcome in aligned.items():
+        found = steps.alignment_of(outcome, image)
+        if not isinstance(found, Alignment):
+            dropped[image] = found.message
+        elif image not in dropped:
+            alignments[image], masks[image] = found, steps.mask_of(cords[image])
+    for image, reason in dropped.items():
+        _log.warning("%s is left out: %s", image.name, reason)
+    kept = [_network_inputs(request)[place].sequence for place in outcomes[crop]["kept"]]
+    version = outcomes[cords[unit.reference.path]]["version"]
+    return Prepared(
+        unit=unit,
+        crop=crop.parent / outcomes[crop]["crop"],
+        sequences=(unit.reference.sequence, *kept),
+        grid=common_grid(read_grid(unit.reference.path)),
+        cord_masks=masks,
+        alignments=alignments,
+        dropped=dropped,
+        cord_method=request.cord_method or f"{request.cord} {version}".strip(),
+    )
+
+
+def _forget_passing_failures(outcomes: dict[Path, dict[str, Any]]) -> None:
+    """Remove the nodes whose failure may pass, so that the next run tries them again."""
+    for path, outcome in outcomes.items():
+        if not outcome["ok"] and outcome["retry"]:
+            shutil.rmtree(path.parent, ignore_errors=True)

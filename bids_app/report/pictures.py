@@ -1,0 +1,204 @@
+"""The pictures of one unit: the cord along its length, the levels with lesions, the reference itself."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..records import Segmented
+from ..space import SPACING_MM
+from .arrays import PLANE_NAMES, Crop, Native, View, grey_limits, read_crop, read_native
+from .choose import Choice, choose_slices
+from .draw import Picture, Ruler, draw_pair, own_settings
+
+#: Pictures of each kind for a participant with one unit; several units share twice as many.
+MOST_PICTURES = 24
+LEAST_PICTURES = 2
+#: A long lesion is drawn again at every step along the cord.
+LEVEL_STEP_MM = 5.0
+#: The straightened cord is cut into pieces of at most this length, which stand side by side.
+STRIP_MM = 130.0
+TICK_MM = 10
+#: Tissue shown around the cord on the reference.
+CONTEXT_MM = 25.0
+_CROP_PIXELS_PER_MM = 8.0
+_STRIP_PIXELS_PER_MM = 5.5
+#: The reference is drawn at least at 4 and at most at 6 pixels per mm, and no longer than this.
+_NATIVE_PIXELS = 800
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Pictures with one caption.
+
+    Attributes
+    ----------
+    pictures : sequence of (str, Picture)
+        Each with a heading, which may be empty.
+    lesions : tuple of int
+        Numbers of the lesions to be seen.
+    """
+
+    caption: str
+    pictures: Sequence[tuple[str, Picture]]
+    lesions: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """All pictures of a unit, and sentences about those that were left out."""
+
+    overview: Figure
+    levels: Sequence[Figure]
+    levels_note: str
+    native: Sequence[Figure]
+    native_note: str
+
+
+def pictures_per_unit(units: int) -> int:
+    """Return how many pictures of each kind a unit gets, so that a page of many units stays small."""
+    return max(LEAST_PICTURES, min(MOST_PICTURES, 2 * MOST_PICTURES // max(units, 1)))
+
+
+def draw_unit(segmented: Segmented, limit: int) -> Pictures:
+    """Draw a unit.
+
+    Parameters
+    ----------
+    segmented : Segmented
+    limit : int
+        At most this many levels, and this many slices of the reference.
+
+    Raises
+    ------
+    BadImageError, OSError, KeyError, ValueError, zipfile.BadZipFile
+        A file of the unit cannot be read any more.
+    """
+    crop = read_crop(segmented)
+    sequences = segmented.prepared.sequences
+    levels = choose_slices(crop.instances, 2, limit, step=round(LEVEL_STEP_MM / SPACING_MM))
+    native = read_native(segmented, crop)
+    slices = choose_slices(native.instances, native.axis, limit)
+    shown = [(name, row, crop.limits(row)) for row, name in enumerate(sequences)]
+    with own_settings():
+        return Pictures(
+            overview=_overview(crop, sequences[0]),
+            levels=[_level(crop, shown, level) for level in reversed(levels.slices)],
+            levels_note=_note(levels, "level", limit),
+            native=_native(native, slices),
+            native_note=_note(slices, "slice", limit),
+        )
+
+
+def height_words(height_mm: float) -> str:
+    """Return a position along the cord as ``S 12.0`` or ``I 12.0`` (mm)."""
+    return f"{'S' if height_mm >= 0 else 'I'} {abs(height_mm):.1f}"
+
+
+def lesion_words(numbers: Sequence[int]) -> str:
+    """Return ``lesion 1``, ``lesions 1 and 2`` or ``lesions 1, 2 and 3``; ``no lesion`` without numbers."""
+    if not numbers:
+        return "no lesion"
+    words = [str(number) for number in numbers]
+    if len(words) == 1:
+        return f"lesion {words[0]}"
+    return f"lesions {', '.join(words[:-1])} and {words[-1]}"
+
+
+def _overview(crop: Crop, sequence: str) -> Figure:
+    pieces = max(1, int(np.ceil(crop.length * SPACING_MM / STRIP_MM)))
+    edges = np.linspace(0, crop.length, pieces + 1).round().astype(int)[::-1]
+    heights = np.array([crop.height_mm(level) for level in range(crop.length)])
+    limits, drawn = crop.limits(0), []
+    for high, low in itertools.pairwise(edges):
+        view = crop.strip(int(low), int(high))
+        extents = crop.extents(int(low), int(high))
+        alt = (
+            f"The straightened cord on {sequence} from the side, {height_words(heights[high - 1])} to "
+            f"{height_words(heights[low])} mm, plain and with the outline of the cord and of "
+            f"{lesion_words([number for number, _, _ in extents])}."
+        )
+        ruler = Ruler(_ticks(heights[low:high]), extents)
+        drawn.append(("", draw_pair(view, limits, _STRIP_PIXELS_PER_MM, alt, ruler)))
+    order = " Read downwards, then go on with the next piece." if pieces > 1 else ""
+    caption = (
+        f"{sequence}: the cord along its length, straightened; superior is up, anterior is left.{order} "
+        "Outlines are the cord and the lesions seen through from the side, so that lesions beside the middle "
+        "show as well; a bar on the right gives the extent of each lesion, with its number. The scale on the "
+        "left is the S-I coordinate in mm."
+    )
+    return Figure(caption, drawn, _seen(crop.instances))
+
+
+def _ticks(heights: np.ndarray) -> list[tuple[float, str]]:
+    """Return a tick wherever the S coordinate passes a multiple of `TICK_MM`."""
+    rising = np.maximum.accumulate(heights)
+    values = np.arange(np.ceil(rising[0] / TICK_MM), np.floor(rising[-1] / TICK_MM) + 1) * TICK_MM
+    rows = np.interp(values, rising, np.arange(len(rising)))
+    return [
+        (float(row), f"{'S' if value >= 0 else 'I'} {abs(value):.0f}")
+        for row, value in zip(rows, values, strict=True)
+    ]
+
+
+def _level(crop: Crop, shown: Sequence[tuple[str, int, tuple[float, float]]], level: int) -> Figure:
+    """Draw one level; ``shown`` gives name, row and grey limits of each sequence."""
+    seen = _seen(crop.instances[..., level])
+    height, lesions = height_words(crop.height_mm(level)), lesion_words(seen)
+    drawn, absent = [], []
+    for sequence, row, limits in shown:
+        if not crop.covers(row, level):
+            absent.append(sequence)
+            continue
+        alt = (
+            f"Axial slice of {sequence} at {height} mm, plain and with outlines of the cord and of {lesions}."
+        )
+        picture = draw_pair(crop.axial(row, level), limits, _CROP_PIXELS_PER_MM, alt)
+        drawn.append((sequence, picture))
+    caption = f"{height} mm: {lesions}."
+    if absent:
+        caption += f" Not scanned here: {', '.join(absent)}."
+    return Figure(caption, drawn, seen)
+
+
+def _native(native: Native, choice: Choice) -> list[Figure]:
+    if not choice.slices:
+        return []
+    window = native.window(CONTEXT_MM)
+    limits = grey_limits(native.image[window])
+    views = [native.view(position, window) for position in choice.slices]
+    scale = _native_scale(views[0])
+    plane, count = PLANE_NAMES[native.axis], len(native.numbers)
+    figures = []
+    for position, view in zip(choice.slices, views, strict=True):
+        seen = _seen(view.lesions)
+        lesions, name = (
+            lesion_words(seen),
+            f"{plane.capitalize()} slice {native.numbers[position]} of {count}",
+        )
+        alt = f"{name} of the reference image, plain and with outlines of the cord and of {lesions}."
+        figures.append(Figure(f"{name}: {lesions}.", [("", draw_pair(view, limits, scale, alt))], seen))
+    # Axial slices are listed from the top down, like the levels; sagittal ones from right to left.
+    return figures[::-1] if native.axis == PLANE_NAMES.index("axial") else figures
+
+
+def _native_scale(view: View) -> float:
+    longest_mm = max(n * size for n, size in zip(view.image.shape, view.pixel_mm, strict=True))
+    finest = min(6.0, max(4.0, 2 / min(view.pixel_mm)))
+    return float(min(finest, _NATIVE_PIXELS / longest_mm))
+
+
+def _note(choice: Choice, what: str, limit: int) -> str:
+    if not choice.left_out:
+        return ""
+    note = f"{limit} {what}s are drawn; {choice.left_out} more with lesions were left out to save room."
+    if choice.undrawn:
+        note += f" Not drawn here: {lesion_words(choice.undrawn)}; the table and the mask have every lesion."
+    return note
+
+
+def _seen(instances: np.ndarray) -> tuple[int, ...]:
+    return tuple(int(number) for number in np.unique(instances[instances > 0]))

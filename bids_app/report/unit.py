@@ -1,0 +1,202 @@
+"""What the page says of one unit, in words and rows of tables."""
+
+from __future__ import annotations
+
+import logging
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..errors import MscordError
+from ..records import Failed, Image, Lesion, Outcome, Segmented, Unit
+from .pictures import Pictures, draw_unit, height_words
+
+_LOG = logging.getLogger(__name__)
+
+_ALIGNMENTS = {
+    "identity": "none needed: this is the reference",
+    "rigid": "rigid (moved onto the reference)",
+    "header": "by the scanner's coordinates alone",
+}
+
+
+@dataclass(frozen=True)
+class ImageRow:
+    """One image of a unit in the table."""
+
+    name: str
+    sequence: str
+    plane: str
+    size: str
+    use: str
+    alignment: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class LesionRow:
+    """One lesion in the table; ``level`` is the number of the picture that shows it, from 1, or None."""
+
+    number: int
+    volume_mm3: float
+    length_mm: float
+    position: str
+    probability: float
+    mean_probability: float
+    sequences: str
+    level: int | None
+
+
+@dataclass(frozen=True)
+class UnitView:
+    """One unit on the page.
+
+    Attributes
+    ----------
+    failure : Failed or None
+    pictures : Pictures or None
+        None for a failed unit, and where ``no_pictures`` says why they could not be drawn.
+    made : sequence of (str, str)
+        How its result was made: name and value.
+    """
+
+    title: str
+    images: Sequence[ImageRow]
+    failure: Failed | None = None
+    summary: str = ""
+    lesions: Sequence[LesionRow] = ()
+    pictures: Pictures | None = None
+    no_pictures: str = ""
+    made: Sequence[tuple[str, str]] = field(default_factory=tuple)
+
+
+def view_unit(outcome: Outcome, limit: int) -> UnitView | None:
+    """Return what the page shows of an outcome; None for a failed participant without a unit.
+
+    A unit whose pictures cannot be drawn keeps its tables, and the page says why.
+    """
+    if isinstance(outcome, Failed):
+        if outcome.unit is None:
+            return None
+        return UnitView(
+            _title(outcome.unit), [_found_row(outcome.unit, i) for i in outcome.unit.images], outcome
+        )
+    pictures, problem = _pictures(outcome, limit)
+    shown: dict[int, int] = {}
+    for position, figure in enumerate(pictures.levels if pictures else (), start=1):
+        for number in figure.lesions:
+            shown.setdefault(number, position)
+    return UnitView(
+        title=_title(outcome.prepared.unit),
+        images=[_used_row(outcome, image) for image in outcome.prepared.unit.images],
+        summary=_summary(outcome),
+        lesions=[_lesion_row(lesion, shown) for lesion in outcome.lesions],
+        pictures=pictures,
+        no_pictures=problem,
+        made=_made(outcome),
+    )
+
+
+def count_words(number: int, word: str) -> str:
+    """Return ``no lesion``, ``1 lesion`` or ``2 lesions``."""
+    if number == 0:
+        return f"no {word}"
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
+def _pictures(outcome: Segmented, limit: int) -> tuple[Pictures | None, str]:
+    # A picture that fails must not take the page along, and with it the failures that the page lists.
+    try:
+        return draw_unit(outcome, limit), ""
+    except MscordError as error:
+        reason = str(error)
+    except OSError as error:
+        reason = f"{Path(str(error.filename)).name}: {error.strerror}" if error.filename else str(error)
+    except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        reason = f"{type(error).__name__}: {error}"
+    _LOG.warning("No pictures of %s: %s", outcome.prepared.unit.name, reason)
+    return None, reason
+
+
+def _title(unit: Unit) -> str:
+    return unit.name if unit.session is None else f"Session {unit.session}: {unit.name}"
+
+
+def _summary(outcome: Segmented) -> str:
+    used = ", ".join(outcome.prepared.sequences)
+    if not outcome.lesions:
+        return (
+            f"No lesion was found (nothing reached a probability of {outcome.threshold:g} and a volume of "
+            f"{outcome.minimum_volume_mm3:g} mm³). Sequences used: {used}."
+        )
+    found = count_words(len(outcome.lesions), "lesion")
+    return f"{found}, {outcome.volume_mm3:.1f} mm³ in all. Sequences used: {used}."
+
+
+def _found_row(unit: Unit, image: Image) -> ImageRow:
+    return ImageRow(
+        name=image.path.name,
+        sequence=image.sequence,
+        plane=image.plane,
+        size=_size(image),
+        use=f"{_use(unit, image)} (planned)",
+        alignment="",
+        reason="the unit failed",
+    )
+
+
+def _used_row(outcome: Segmented, image: Image) -> ImageRow:
+    prepared = outcome.prepared
+    alignment = prepared.alignments.get(image.path)
+    dropped = prepared.dropped.get(image.path)
+    return ImageRow(
+        name=image.path.name,
+        sequence=image.sequence,
+        plane=image.plane,
+        size=_size(image),
+        use=_use(prepared.unit, image) if dropped is None else "left out",
+        alignment="" if alignment is None else _ALIGNMENTS.get(alignment.method, alignment.method),
+        reason=dropped if dropped is not None else alignment.reason if alignment else "",
+    )
+
+
+def _use(unit: Unit, image: Image) -> str:
+    if image.path == unit.reference.path:
+        return "reference, read by the network"
+    if any(image.path == other.path for other in unit.inputs):
+        return "read by the network"
+    return "masks only (its sequence is read from another image)"
+
+
+def _size(image: Image) -> str:
+    shape = " × ".join(str(n) for n in image.grid.shape)
+    spacing = " × ".join(f"{size:.3g}" for size in image.grid.spacing_mm)
+    return f"{shape} voxels of {spacing} mm"
+
+
+def _lesion_row(lesion: Lesion, shown: Mapping[int, int]) -> LesionRow:
+    x, y, z = lesion.position_mm
+    across, ahead = "R" if x >= 0 else "L", "A" if y >= 0 else "P"
+    return LesionRow(
+        number=lesion.index,
+        volume_mm3=lesion.volume_mm3,
+        length_mm=lesion.length_mm,
+        position=f"{across} {abs(x):.1f}, {ahead} {abs(y):.1f}, {height_words(z)}",
+        probability=lesion.probability,
+        mean_probability=lesion.mean_probability,
+        sequences=", ".join(lesion.sequences),
+        level=shown.get(lesion.index),
+    )
+
+
+def _made(outcome: Segmented) -> list[tuple[str, str]]:
+    rows = [
+        ("Cord found by", outcome.prepared.cord_method),
+        ("Threshold of probability", f"{outcome.threshold:g}"),
+        ("Smallest lesion", f"{outcome.minimum_volume_mm3:g} mm³"),
+        ("Weights", outcome.weights.get("name", "")),
+        ("SHA-256 of the weights", outcome.weights.get("sha256", "")),
+    ]
+    rows += [(f"Time for {name}", f"{seconds:.1f} s") for name, seconds in outcome.seconds.items()]
+    return [(name, value) for name, value in rows if value]

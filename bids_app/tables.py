@@ -1,0 +1,81 @@
+"""Tab-separated tables, and the columns of the table of lesions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .files import write_text
+
+MISSING = "n/a"
+Cell = str | int | float | None
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table: its name, what it holds, and the unit."""
+
+    name: str
+    description: str
+    units: str = ""
+
+    def definition(self) -> dict[str, str]:
+        """Return what a BIDS sidecar says of the column."""
+        return {"Description": self.description} | ({"Units": self.units} if self.units else {})
+
+
+#: Columns of the table of lesions beside each image of instances.
+LESION_COLUMNS = (
+    Column("index", "Number of the lesion: the same in every image of the session, and its voxel value"),
+    Column("name", "Name of the lesion"),
+    Column("volume_mm3", "Volume in the common space of the unit (0.5 mm isotropic)", "mm^3"),
+    Column("length_mm", "Extent along the cord", "mm"),
+    Column("x_mm", "Centre of mass, towards the right, in the scanner space of the reference", "mm"),
+    Column("y_mm", "Centre of mass, towards the front, in the scanner space of the reference", "mm"),
+    Column("z_mm", "Centre of mass, towards the head, in the scanner space of the reference", "mm"),
+    Column("probability", "Highest probability inside the lesion"),
+    Column("mean_probability", "Mean probability inside the lesion"),
+    Column("sequences", "Sequences that cover the centre of the lesion, separated by commas"),
+    Column("reference", "Reference image of the unit in which the lesion was found, without extension"),
+    Column("voxels", "Number of voxels in this image; 0 where another lesion has the only voxel it reaches"),
+    Column("volume_image_mm3", "Volume of those voxels", "mm^3"),
+)
+
+
+def write_table(path: Path, columns: Sequence[Column], rows: Sequence[Mapping[str, Cell]]) -> None:
+    """Write a table atomically; missing and empty cells become ``n/a``.
+
+    Raises
+    ------
+    EnvironmentFault
+        The file cannot be written.
+    """
+    lines = ["\t".join(column.name for column in columns)]
+    lines += ["\t".join(_text(row.get(column.name)) for column in columns) for row in rows]
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    """Read a table with a header line; ``n/a`` stays as it is.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
+    ValueError
+        A line has not as many cells as the header.
+    """
+    header, *lines = path.read_text(encoding="utf-8").splitlines() or [""]
+    names = header.split("\t")
+    return [dict(zip(names, line.split("\t"), strict=True)) for line in lines]
+
+
+def _text(cell: Cell) -> str:
+    if cell is None or (isinstance(cell, float) and not math.isfinite(cell)):
+        return MISSING
+    if isinstance(cell, float):
+        return f"{cell:.4f}".rstrip("0").rstrip(".")
+    # splitlines() knows more line ends than \n: join on any white space.
+    return " ".join(str(cell).split()) or MISSING

@@ -1,0 +1,234 @@
+"""The record of a run, and of what became of each session: how a user finds out later what was done."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+
+from .. import __version__
+from ..files import LOGS, STATUS_ENDING, read_json, write_json, writing
+from ..records import Failed, Options, Outcome, Problem
+from .dataset import NOTICE, container
+from .names import LESION_INSTANCES, output_path
+
+RUNNING, FINISHED = "running", "finished"
+DONE, FAILED = "done", "failed"
+_PACKAGES = (
+    "numpy",
+    "scipy",
+    "nibabel",
+    "torch",
+    "SimpleITK",
+    "nipype",
+    "pybids",
+    "safetensors",
+    "matplotlib",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A run whose manifest has been started."""
+
+    path: Path
+    started: datetime
+    record: Mapping[str, object]
+
+
+def start_run(options: Options, command: Sequence[str]) -> Run:
+    """Write the manifest of a run that begins: status ``running``.
+
+    Parameters
+    ----------
+    options : Options
+        As resolved.
+    command : sequence of str
+        The command line.
+
+    Raises
+    ------
+    EnvironmentFault
+        The output folder cannot be written to.
+    """
+    started = datetime.now(UTC)
+    path = _new_file(options.output_dir / LOGS, started)
+    record: dict[str, object] = {
+        "Status": RUNNING,
+        "Command": list(command),
+        "Options": _plain(options),
+        "Versions": versions(),
+        "Started": started.isoformat(timespec="seconds"),
+        "ProcessId": os.getpid(),
+        "Notice": NOTICE,
+    }
+    where = container()
+    if where:
+        record["Container"] = where
+    write_json(path, record)
+    return Run(path, started, record)
+
+
+def finish_run(
+    run: Run,
+    exit_code: int,
+    outcomes: Sequence[Outcome] = (),
+    problems: Sequence[Problem] = (),
+    message: str = "",
+) -> None:
+    """Complete the manifest; call it at every exit.
+
+    Parameters
+    ----------
+    outcomes : sequence of Segmented or Failed
+        What is known of each unit so far.
+    problems : sequence of Problem
+        What discovery said.
+    message : str
+        Why the run ended early; empty where it did not.
+    """
+    ended = datetime.now(UTC)
+    record = dict(run.record) | {
+        "Status": FINISHED,
+        "Ended": ended.isoformat(timespec="seconds"),
+        "Seconds": round((ended - run.started).total_seconds(), 1),
+        "ExitCode": int(exit_code),
+        "Message": message,
+        "Units": [_unit(outcome) for outcome in outcomes],
+        "Problems": [
+            {"Message": problem.message, "NextStep": problem.next_step, "Fatal": problem.fatal}
+            for problem in problems
+        ],
+    }
+    write_json(run.path, record)
+
+
+def write_status(participant: str, outcomes: Sequence[Outcome], options: Options) -> list[Path]:
+    """Record what became of one participant: a file for each session that the outcomes are of.
+
+    The group level is rebuilt from these, so failures count there also when every participant ran in a
+    process of its own. Each run replaces the records of the sessions that it worked on.
+
+    Parameters
+    ----------
+    participant : str
+        Label without ``sub-``.
+    outcomes : sequence of Segmented or Failed
+        All of this participant.
+    """
+    sessions: dict[str | None, list[Outcome]] = {}
+    for outcome in outcomes:
+        sessions.setdefault(_session(outcome), []).append(outcome)
+    paths = []
+    for session, of_session in sessions.items():
+        path = status_path(options, participant, session)
+        write_json(
+            path,
+            {
+                "Participant": participant,
+                "Session": session,
+                "Version": __version__,
+                "Written": datetime.now(UTC).isoformat(timespec="seconds"),
+                "Units": [_unit(outcome) for outcome in of_session],
+            },
+        )
+        paths.append(path)
+    if sessions and None not in sessions:
+        _forget_unitless_failure(status_path(options, participant, None))
+    return paths
+
+
+def status_path(options: Options, participant: str, session: str | None) -> Path:
+    """Return where the status of a session is kept.
+
+    Session None: of a participant without sessions, or without units.
+    """
+    name = f"sub-{participant}" + (f"_ses-{session}" if session else "")
+    return options.output_dir / LOGS / (name + STATUS_ENDING)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of everything that shapes results, without importing any of it."""
+    found = {"mscord": __version__, "python": platform.python_version(), "platform": sys.platform}
+    for name in _PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "absent"
+    return found
+
+
+def _new_file(folder: Path, started: datetime) -> Path:
+    """Reserve a name of its own for this run: jobs of an array may share second and process id."""
+    stem = f"run-{started:%Y%m%dT%H%M%S}-{os.getpid()}"
+    with writing(folder / f"{stem}_manifest.json"):
+        folder.mkdir(parents=True, exist_ok=True)
+        for attempt in range(1, 10_000):
+            path = folder / f"{stem}{f'-{attempt}' if attempt > 1 else ''}_manifest.json"
+            try:
+                path.open("x").close()
+            except FileExistsError:
+                continue
+            return path
+        raise FileExistsError(f"too many manifests named {stem}")
+
+
+def _session(outcome: Outcome) -> str | None:
+    if isinstance(outcome, Failed):
+        return outcome.unit.session if outcome.unit else None
+    return outcome.prepared.unit.session
+
+
+def _forget_unitless_failure(path: Path) -> None:
+    """Remove the record of an earlier run that found nothing to use of a participant who now has units."""
+    try:
+        units = read_json(path).get("Units")
+    except (OSError, ValueError):
+        return
+    if isinstance(units, list) and all(isinstance(unit, dict) and unit.get("Unit") is None for unit in units):
+        with writing(path):
+            path.unlink(missing_ok=True)
+
+
+def _unit(outcome: Outcome) -> dict[str, object]:
+    if isinstance(outcome, Failed):
+        unit = outcome.unit
+        return {
+            "Participant": outcome.participant,
+            "Session": unit.session if unit else None,
+            "Unit": unit.name if unit else None,
+            "Status": FAILED,
+            "Reason": outcome.message,
+            "NextStep": outcome.next_step,
+            "Sequences": [image.sequence for image in unit.inputs] if unit else [],
+        }
+    prepared = outcome.prepared
+    return {
+        "Participant": prepared.unit.participant,
+        "Session": prepared.unit.session,
+        "Unit": prepared.unit.name,
+        "Status": DONE,
+        "Sequences": list(prepared.sequences),
+        "Images": [image.path.name for image in prepared.images],
+        "Dropped": {path.name: reason for path, reason in prepared.dropped.items()},
+        "Lesions": len(outcome.lesions),
+        "Volume_mm3": round(outcome.volume_mm3, 4),
+        "Table": output_path(prepared.unit.reference, LESION_INSTANCES, ".tsv"),
+        "CordMethod": prepared.cord_method,
+        "Threshold": outcome.threshold,
+        "Weights": dict(outcome.weights),
+        "Seconds": {name: round(float(value), 2) for name, value in outcome.seconds.items()},
+    }
+
+
+def _plain(options: Options) -> dict[str, object]:
+    values = {field.name: getattr(options, field.name) for field in fields(options)}
+    return {
+        name: str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
+        for name, value in values.items()
+    }

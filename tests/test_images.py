@@ -1,0 +1,323 @@
+"""Reading and writing images: what is wrong with a bad one, planes, extents and the common grid."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import struct
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from conftest import ORIENTATIONS, oriented_affine
+
+from bids_app import images
+from bids_app.errors import BadImageError
+from bids_app.space import Grid
+
+# Byte offsets in a NIfTI-1 header.
+DIM, DATATYPE, PIXDIM, VOX_OFFSET, QFORM_CODE, SFORM_CODE, SROW_X = 40, 70, 76, 108, 252, 254, 280
+SHAPE = (6, 7, 8)
+
+
+def good(shape=SHAPE, dtype=np.int16, fill=None) -> nib.Nifti1Image:
+    data = (
+        np.arange(np.prod(shape)).reshape(shape).astype(dtype)
+        if fill is None
+        else np.full(shape, fill, dtype)
+    )
+    image = nib.Nifti1Image(data, oriented_affine("RAS"))
+    image.set_qform(image.affine, 1)
+    image.set_sform(image.affine, 1)
+    return image
+
+
+def patched(*changes: tuple[int, str, object]) -> bytes:
+    """A good image with bytes of its header overwritten: nibabel would not write such a header."""
+    blob = bytearray(good().to_bytes())
+    for offset, form, value in changes:
+        struct.pack_into(form, blob, offset, value)
+    return bytes(blob)
+
+
+def with_values(*values: float) -> bytes:
+    data = np.ones(SHAPE, np.float32)
+    data.flat[: len(values)] = values
+    return nib.Nifti1Image(data, good().affine).to_bytes()
+
+
+def rgb() -> bytes:
+    colour = np.zeros(SHAPE, np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")]))
+    return nib.Nifti1Image(colour, good().affine).to_bytes()
+
+
+def noise(dtype=np.uint8) -> nib.Nifti1Image:
+    values = np.random.default_rng(0).integers(0, 255, (20, 20, 20)).astype(dtype)
+    image = nib.Nifti1Image(values, good().affine)
+    image.set_qform(image.affine, 1)
+    return image
+
+
+BAD_GRIDS = {
+    "4D": (good((3, 3, 3, 2)).to_bytes, "4D"),
+    "single slice": (good((6, 7, 1)).to_bytes, "single slice"),
+    "2D": (good((6, 7)).to_bytes, "single slice"),
+    "RGB": (rgb, "colour"),
+    "complex": (good(dtype=np.complex64).to_bytes, "complex"),
+    "zero voxel size": (lambda: patched((PIXDIM + 4, "<f", 0.0)), "voxel size of zero or less"),
+    "negative voxel size": (lambda: patched((PIXDIM + 8, "<f", -1.0)), "voxel size of zero or less"),
+    "voxel size not a number": (lambda: patched((PIXDIM + 8, "<f", float("nan"))), "voxel size"),
+    "forms disagree": (lambda: patched((SROW_X + 12, "<f", 30.0)), "disagree by up to 30"),
+    "no form": (lambda: patched((QFORM_CODE, "<h", 0), (SFORM_CODE, "<h", 0)), "neither qform nor sform"),
+    "flat affine": (lambda: patched((QFORM_CODE, "<h", 0), (SROW_X, "<f", 0.0)), "cannot be inverted"),
+    "huge": (lambda: patched(*((DIM + 2 * axis, "<h", 32000) for axis in (1, 2, 3))), "cannot be right"),
+    "unknown data type": (lambda: patched((DATATYPE, "<h", 9999)), "not a readable NIfTI"),
+    "voxels inside the header": (lambda: patched((VOX_OFFSET, "<f", 129.0)), "not a readable NIfTI"),
+    "zero bytes": (lambda: b"", "zero bytes"),
+    "text": (lambda: b"this is a text, not a scan\n" * 100, "not a readable NIfTI"),
+    "header cut": (lambda: good().to_bytes()[:200], "not a readable NIfTI"),
+    "annex pointer": (lambda: b"/annex/objects/MD5E-s1--d41d8cd98f.nii\n", "git-annex content"),
+}
+BAD_VOXELS = {
+    "NaN": (lambda: with_values(np.nan, 2.0), "1 voxels that are NaN or infinite"),
+    "Inf": (lambda: with_values(np.inf, -np.inf, 3.0), "2 voxels that are NaN or infinite"),
+    "constant": (good(fill=7).to_bytes, "every voxel has the value 7"),
+    "cut": (lambda: good().to_bytes()[:600], "damaged"),
+}
+
+
+@pytest.mark.parametrize("compressed", [False, True], ids=["nii", "nii.gz"])
+@pytest.mark.parametrize("case", BAD_GRIDS)
+def test_a_bad_grid_is_refused_in_words(tmp_path: Path, case: str, compressed: bool) -> None:
+    make, words = BAD_GRIDS[case]
+    blob = make()
+    plain = not blob or blob.startswith(b"/annex")
+    path = tmp_path / ("bad.nii.gz" if compressed else "bad.nii")
+    path.write_bytes(gzip.compress(blob) if compressed and not plain else blob)
+    for read in (images.read_grid, images.read_volume):
+        with pytest.raises(BadImageError, match=words) as caught:
+            read(path)
+        assert caught.value.message.startswith(path.name)
+        assert caught.value.message.endswith(".")
+        assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize("case", BAD_VOXELS)
+def test_bad_voxels_are_refused_where_they_are_read(tmp_path: Path, case: str) -> None:
+    make, words = BAD_VOXELS[case]
+    path = tmp_path / "bad.nii"
+    path.write_bytes(make())
+    assert images.read_grid(path).shape == SHAPE
+    with pytest.raises(BadImageError, match=words):
+        images.read_volume(path)
+
+
+def test_damaged_headers_raise_nothing_else(tmp_path: Path) -> None:
+    """Random bytes in the header: an image is either read or refused in words."""
+    random = np.random.default_rng(0)
+    path = tmp_path / "bad.nii"
+    refused = 0
+    for _ in range(300):
+        blob = bytearray(good().to_bytes())
+        for _ in range(random.integers(1, 5)):
+            blob[random.integers(4, 344)] = random.integers(256)
+        path.write_bytes(blob)
+        try:
+            images.read_volume(path)
+        except BadImageError:
+            refused += 1
+    assert 20 < refused < 280
+
+
+def test_a_truncated_gzip_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bad.nii.gz"
+    whole = gzip.compress(noise().to_bytes())
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(BadImageError, match="damaged"):
+        images.read_volume(path)
+
+
+def test_a_corrupt_gzip_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bad.nii.gz"
+    path.write_bytes(b"\x1f\x8b" + bytes(2000))
+    with pytest.raises(BadImageError, match="not a readable NIfTI"):
+        images.read_grid(path)
+
+
+def test_another_format_under_a_nifti_name_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "scan.mgz"
+    nib.save(nib.MGHImage(np.ones(SHAPE, np.float32), np.eye(4)), path)
+    with pytest.raises(BadImageError, match="not a NIfTI file but MGHImage"):
+        images.read_grid(path)
+
+
+@pytest.mark.parametrize(
+    ("target", "words", "step"),
+    [
+        ("nowhere.nii.gz", "broken link to nowhere", ""),
+        ("../.git/annex/objects/Xk/2q/MD5E-s9--0.nii.gz", "git-annex content", "datalad get"),
+    ],
+)
+def test_a_link_to_nothing_is_named(tmp_path: Path, target: str, words: str, step: str) -> None:
+    path = tmp_path / "linked.nii.gz"
+    path.symlink_to(target)
+    with pytest.raises(BadImageError, match=words) as caught:
+        images.read_grid(path)
+    assert caught.value.next_step == (f"Fetch it with: {step} {path}" if step else "")
+
+
+def test_fetched_annex_content_is_read(tmp_path: Path) -> None:
+    store = tmp_path / ".git" / "annex" / "objects" / "a"
+    store.mkdir(parents=True)
+    (store / "MD5E-s9--0.nii.gz").write_bytes(gzip.compress(good().to_bytes()))
+    path = tmp_path / "linked.nii.gz"
+    path.symlink_to(os.path.relpath(store / "MD5E-s9--0.nii.gz", tmp_path))
+    assert images.missing_content(path) is None
+    assert images.read_grid(path).shape == SHAPE
+
+
+def test_absent_files_and_folders_are_named(tmp_path: Path) -> None:
+    assert images.missing_content(tmp_path / "no.nii") == "no.nii is not a file"
+    assert "is not a file" in (images.missing_content(tmp_path) or "")
+
+
+def test_trailing_axes_of_one_and_scaling_are_fine(tmp_path: Path) -> None:
+    image = good((4, 5, 6, 1))
+    image.header.set_slope_inter(2, 1)
+    nib.save(image, tmp_path / "a.nii.gz")
+    data, grid = images.read_volume(tmp_path / "a.nii.gz")
+    assert data.shape == grid.shape == (4, 5, 6)
+    assert data.dtype == np.float32
+    np.testing.assert_allclose(data.max(), nib.load(tmp_path / "a.nii.gz").get_fdata().max())
+
+
+@pytest.mark.parametrize("codes", ORIENTATIONS)
+def test_unequal_form_codes_and_oblique_grids_are_fine(tmp_path: Path, codes: str) -> None:
+    affine = oriented_affine(codes, (0.5, 0.7, 3), 20)
+    image = nib.Nifti1Image(np.arange(336).reshape(SHAPE).astype(np.int16), affine)
+    image.set_qform(affine, 2)
+    image.set_sform(affine, 1)
+    nib.save(image, tmp_path / "a.nii.gz")
+    np.testing.assert_allclose(images.read_grid(tmp_path / "a.nii.gz").affine, affine, atol=1e-6)
+
+
+# Spacing of a slab whose slices lie across the named RAS axis.
+SPACING = {"sagittal": (3.0, 0.7, 0.7), "coronal": (0.7, 3.0, 0.7), "axial": (0.7, 0.7, 3.0)}
+
+
+def grid_of(codes: str, spacing_ras_mm, tilt: float = 0.0, shape_ras=(40, 40, 40)) -> Grid:
+    """Grid with spacing and shape given along R, A, S but stored in the given order."""
+    order = nib.orientations.axcodes2ornt(tuple(codes))[:, 0].astype(int)
+    spacing = [spacing_ras_mm[axis] for axis in order]
+    shape = tuple(int(shape_ras[axis]) for axis in order)
+    return Grid(shape, oriented_affine(codes, spacing, tilt))
+
+
+@pytest.mark.parametrize("codes", ORIENTATIONS)
+@pytest.mark.parametrize("plane", SPACING)
+def test_plane_by_header_in_every_orientation(plane: str, codes: str) -> None:
+    assert images.plane_of(grid_of(codes, SPACING[plane])) == plane
+
+
+@pytest.mark.parametrize(
+    ("plane", "tilt", "expected"),
+    [
+        ("axial", 50, "axial"),
+        ("axial", -50, "axial"),
+        ("axial", 59, "axial"),
+        ("axial", 65, "coronal"),
+        ("coronal", 20, "coronal"),
+        ("sagittal", 50, "sagittal"),
+    ],
+)
+def test_plane_of_oblique_slabs(plane: str, tilt: float, expected: str) -> None:
+    for codes in ORIENTATIONS:
+        assert images.plane_of(grid_of(codes, SPACING[plane], tilt)) == expected
+
+
+@pytest.mark.parametrize(("ratio", "expected"), [(1.0, "isotropic"), (1.29, "isotropic"), (1.31, "axial")])
+def test_nearly_equal_spacing_is_isotropic(ratio: float, expected: str) -> None:
+    assert images.plane_of(grid_of("LPS", (1, 1, ratio))) == expected
+
+
+@pytest.mark.parametrize("codes", ORIENTATIONS)
+def test_extent_runs_from_edge_to_edge(codes: str) -> None:
+    grid = grid_of(codes, (1, 1, 2), shape_ras=(10, 20, 30))
+    low, high = images.extent_si_mm(grid)
+    assert high - low == pytest.approx(60)
+    tilted = grid_of(codes, (1, 1, 2), 30, shape_ras=(10, 20, 30))
+    low, high = images.extent_si_mm(tilted)
+    assert high - low == pytest.approx(60 * np.cos(np.deg2rad(30)))
+
+
+@pytest.mark.parametrize("tilt", [0, 35])
+@pytest.mark.parametrize("codes", ORIENTATIONS)
+def test_common_grid_is_the_reference_at_half_a_millimetre(codes: str, tilt: float) -> None:
+    reference = grid_of(codes, (3.3, 0.7, 0.8), tilt, shape_ras=(11, 30, 50))
+    common = images.common_grid(reference)
+    np.testing.assert_allclose(common.spacing_mm, 0.5)
+    assert nib.aff2axcodes(common.affine) == ("L", "A", "S")
+    # Same field of view: the same outer corner where the voxels start, less than one voxel more at the end.
+    assert common.shape == tuple(
+        int(np.ceil(round(n, 6))) for n in (11 * 3.3 * 2, 30 * 0.7 * 2, 50 * 0.8 * 2)
+    )
+    start = common.to_mm(np.full(3, -0.5))
+    corners = reference.corners_mm()
+    assert np.linalg.norm(corners - start, axis=1).min() < 1e-6
+    inside = reference.to_index(common.to_mm((np.array(common.shape) - 1) / 2))
+    assert np.all(np.abs(inside - (np.array(reference.shape) - 1) / 2) < 0.5 / reference.spacing_mm)
+    # The axes are the reference's own: no rotation.
+    cosines = np.abs((reference.affine[:3, :3] / reference.spacing_mm).T @ (common.affine[:3, :3] / 0.5))
+    np.testing.assert_allclose(np.sort(cosines.ravel()), [0] * 6 + [1] * 3, atol=1e-9)
+
+
+@pytest.mark.parametrize("codes", [2, 1], ids=["qform", "both"])
+def test_write_like_keeps_grid_and_forms_to_the_bit(tmp_path: Path, codes: int) -> None:
+    affine = oriented_affine("PSR", (0.9, 0.8, 3), 17)
+    source = nib.Nifti1Image(np.arange(336).reshape(SHAPE).astype(np.float32), affine)
+    source.set_qform(affine, 2)
+    source.set_sform(affine if codes == 1 else None, 1 if codes == 1 else 0)
+    nib.save(source, tmp_path / "source.nii.gz")
+    mask = (np.arange(336).reshape(SHAPE) % 3 == 0).astype(np.uint8)
+    for name in ("one.nii.gz", "two.nii.gz"):
+        images.write_like(tmp_path / "out" / name, mask, tmp_path / "source.nii.gz")
+    one, like = nib.load(tmp_path / "out" / "one.nii.gz"), nib.load(tmp_path / "source.nii.gz")
+    np.testing.assert_array_equal(np.asarray(one.dataobj), mask)
+    np.testing.assert_array_equal(one.affine, like.affine)
+    for field in (
+        "qform_code",
+        "sform_code",
+        "pixdim",
+        "quatern_b",
+        "quatern_c",
+        "quatern_d",
+        "srow_x",
+        "xyzt_units",
+    ):
+        np.testing.assert_array_equal(one.header[field], like.header[field])
+    assert one.get_data_dtype() == np.uint8
+    one_bytes = (tmp_path / "out" / "one.nii.gz").read_bytes()
+    assert one_bytes == (tmp_path / "out" / "two.nii.gz").read_bytes()
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["one.nii.gz", "two.nii.gz"]
+
+
+def test_write_like_refuses_another_shape(tmp_path: Path) -> None:
+    nib.save(good(), tmp_path / "source.nii.gz")
+    with pytest.raises(ValueError, match="does not fit"):
+        images.write_like(tmp_path / "out.nii.gz", np.zeros((2, 2, 2), np.uint8), tmp_path / "source.nii.gz")
+    assert not (tmp_path / "out.nii.gz").exists()
+
+
+@pytest.mark.real
+def test_planes_of_the_development_scans(real_data: Path) -> None:
+    planes = {
+        "sub-dev01/anat/sub-dev01_acq-sag_T2w": "isotropic",
+        "sub-dev03/anat/sub-dev03_acq-ax_T2starw": "axial",
+        "sub-dev05/anat/sub-dev05_acq-ax_run-1_T2starw": "axial",
+        "sub-dev07/ses-01/anat/sub-dev07_ses-01_acq-ax_run-1_T2starw": "axial",
+    }
+    for name, plane in planes.items():
+        data, grid = images.read_volume(real_data / f"{name}.nii.gz")
+        assert images.plane_of(grid) == plane
+        assert data.shape == grid.shape
