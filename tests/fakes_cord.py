@@ -1,4 +1,4 @@
-"""A made-up neck that any grid can look at: the same cord, seen in any orientation, slice thickness and contrast."""
+"""A made-up neck that any grid can look at: one cord in any orientation, slice thickness and contrast."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def make_grid(
     """Grid with these axis codes and spacings per array axis, centred on a point."""
     affine = oriented_affine(codes, spacing, tilt)
     axes = nib.orientations.axcodes2ornt(tuple(codes))[:, 0].astype(int)
-    shape = tuple(int(round(extent[ras] / step)) for ras, step in zip(axes, spacing, strict=True))
+    shape = tuple(round(extent[ras] / step) for ras, step in zip(axes, spacing, strict=True))
     affine[:3, 3] = np.array(centre) - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
     return Grid(shape, affine)
 
@@ -40,7 +40,7 @@ def centre_at(z):
 
 
 def points_of(grid: Grid, sub: int = 1) -> np.ndarray:
-    """Voxel positions in mm; with ``sub`` several per voxel along the thickest axis (last but one axis of the result)."""
+    """Voxel positions in mm; ``sub`` per voxel along the thickest axis (last but one axis of the result)."""
     index = np.stack(np.meshgrid(*[np.arange(n) for n in grid.shape], indexing="ij"), axis=-1).astype(float)
     offsets = np.zeros((sub, 3))
     offsets[:, int(grid.spacing_mm.argmax())] = (np.arange(sub) + 0.5) / sub - 0.5

@@ -1,11 +1,11 @@
-"""Rigid alignment: it finds known motion, stays within its limits, and never leaves an image worse than its header did."""
+"""Rigid alignment: it finds known motion, stays within its limits, and never makes a header worse."""
 
 from __future__ import annotations
 
 import nibabel as nib
 import numpy as np
 import pytest
-from fakes_cord import cord_mask, make_grid, rigid, save, scan
+from fakes_cord import centre_at, cord_mask, make_grid, rigid, save, scan
 
 from bids_app import cord
 from bids_app.centreline import distance_mm
@@ -16,10 +16,15 @@ from bids_app.space import Grid
 REFERENCE = ("PSR", (0.9, 0.9, 3.0), 0.0)
 
 
+def neck_grid(codes, spacing, tilt=0.0, centre=(0.0, 0.0, 0.0)):
+    """A grid that is just large enough."""
+    return make_grid(codes, spacing, tilt, (40.0, 44.0, 76.0), centre)
+
+
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory):
     folder = tmp_path_factory.mktemp("reference")
-    grid = make_grid(*REFERENCE)
+    grid = neck_grid(*REFERENCE)
     return save(folder / "t2.nii.gz", scan(grid), grid), save(
         folder / "t2_cord.nii.gz", cord_mask(grid), grid
     )
@@ -34,7 +39,7 @@ def moved_pair(folder, grid, contrast, move, seed=1):
 
 def error_mm(found, move):
     """In-plane and S-I error along the cord, mm."""
-    line = np.array([[0.0, 2.0, z] for z in np.linspace(-35, 35, 8)])
+    line = np.array([[0.0, 2.0, z] for z in np.linspace(-30, 30, 7)])
     gap = (line @ found[:3, :3].T + found[:3, 3]) - (line @ move[:3, :3].T + move[:3, 3])
     return np.linalg.norm(gap[:, :2], axis=1).mean(), np.abs(gap[:, 2]).mean()
 
@@ -48,11 +53,11 @@ SMALL, LARGE = rigid(3, [1, 1, 0], [2, -2, 1]), rigid(7, [1, 0.3, 0.3], [-4, 4, 
         ("RAS", (1.0, 1.0, 1.0), 0.0, SMALL, 0.5),
         ("PSR", (0.9, 0.9, 3.0), 10.0, LARGE, 0.5),
         ("LPS", (0.6, 0.6, 3.0), -15.0, SMALL, 0.5),
-        ("LAS", (0.5, 0.5, 7.5), 0.0, LARGE, 0.8),
+        ("LAS", (0.5, 0.5, 7.5), 0.0, LARGE, 0.5),
     ],
 )
 def test_known_motion_is_found(tmp_path, reference, codes, spacing, tilt, move, limit_mm):
-    image, mask = moved_pair(tmp_path, make_grid(codes, spacing, tilt), "T1", move)
+    image, mask = moved_pair(tmp_path, neck_grid(codes, spacing, tilt), "T1", move)
     found = align.align(image, mask, *reference)
     assert found.method == "rigid"
     in_plane, along = error_mm(found.transform, move)
@@ -63,7 +68,7 @@ def test_known_motion_is_found(tmp_path, reference, codes, spacing, tilt, move, 
 
 def test_equal_input_gives_equal_bytes(tmp_path, reference):
     image, mask = moved_pair(
-        tmp_path, make_grid("LAS", (0.6, 0.6, 5.0)), "T1", rigid(2, [0, 0, 1], [1, 1, 0])
+        tmp_path, neck_grid("LAS", (0.6, 0.6, 5.0)), "T1", rigid(2, [0, 0, 1], [1, 1, 0])
     )
     first, second = (align.align(image, mask, *reference) for _ in range(2))
     assert first.transform.tobytes() == second.transform.tobytes()
@@ -71,20 +76,18 @@ def test_equal_input_gives_equal_bytes(tmp_path, reference):
 
 
 def test_a_right_header_is_left_nearly_alone(tmp_path, reference):
-    image, mask = moved_pair(tmp_path, make_grid("RAS", (1.0, 1.0, 1.0)), "T1", np.eye(4))
+    image, mask = moved_pair(tmp_path, neck_grid("RAS", (1.0, 1.0, 1.0)), "T1", np.eye(4))
     in_plane, along = error_mm(align.align(image, mask, *reference).transform, np.eye(4))
     assert in_plane < 0.3
     assert along < 0.5
 
 
 def test_identical_grids_are_aligned_too(tmp_path, reference):
-    grid = make_grid(*REFERENCE)
+    grid = neck_grid(*REFERENCE)
     truth = rigid(0, [0, 0, 1], [1.5, -1.0, 0.5])
     # The neck moved between two scans with one and the same grid.
     image = save(tmp_path / "b.nii.gz", scan(grid, "T2", 5, move=np.linalg.inv(truth)), grid)
-    points = grid.to_mm(np.argwhere(np.ones(grid.shape, bool)).astype(float)) @ np.eye(3) - truth[:3, 3]
-    from fakes_cord import centre_at
-
+    points = grid.to_mm(np.argwhere(np.ones(grid.shape, bool)).astype(float)) - truth[:3, 3]
     away = (points[:, :2] - centre_at(points[:, 2])) / (6.0, 4.5)
     mask = save(tmp_path / "b_cord.nii.gz", ((away**2).sum(1) <= 1).reshape(grid.shape), grid)
     found = align.align(image, mask, *reference)
@@ -94,7 +97,7 @@ def test_identical_grids_are_aligned_too(tmp_path, reference):
 
 def test_it_never_slides_far_along_the_cord(tmp_path, reference):
     image, mask = moved_pair(
-        tmp_path, make_grid("RAS", (1.0, 1.0, 1.0)), "T2", rigid(0, [0, 0, 1], [0, 0, 12])
+        tmp_path, neck_grid("RAS", (1.0, 1.0, 1.0)), "T2", rigid(0, [0, 0, 1], [0, 0, 12])
     )
     found = align.align(image, mask, *reference)
     middle = np.array([0.0, 2.0, 0.0])
@@ -103,13 +106,13 @@ def test_it_never_slides_far_along_the_cord(tmp_path, reference):
 
 
 def test_noise_keeps_its_header_with_a_reason(tmp_path, reference):
-    grid = make_grid("LAS", (0.6, 0.6, 5.0))
+    grid = neck_grid("LAS", (0.6, 0.6, 5.0))
     noise = np.random.default_rng(0).normal(100, 10, grid.shape).astype(np.float32)
     image = save(tmp_path / "noise.nii.gz", noise, grid)
     mask = save(tmp_path / "noise_cord.nii.gz", cord_mask(grid), grid)
     found = align.align(image, mask, *reference)
     apart = distance_mm(
-        cord.centreline_mm(cord_mask(make_grid(*REFERENCE)), make_grid(*REFERENCE)),
+        cord.centreline_mm(cord_mask(neck_grid(*REFERENCE)), neck_grid(*REFERENCE)),
         cord.centreline_mm(cord_mask(grid), grid),
         found.transform,
     )
@@ -118,7 +121,7 @@ def test_noise_keeps_its_header_with_a_reason(tmp_path, reference):
 
 
 def test_a_fit_that_leaves_the_cord_is_refused(tmp_path, reference, monkeypatch):
-    image, mask = moved_pair(tmp_path, make_grid("RAS", (1.0, 1.0, 1.0)), "T1", np.eye(4))
+    image, mask = moved_pair(tmp_path, neck_grid("RAS", (1.0, 1.0, 1.0)), "T1", np.eye(4))
     away = rigid(0, [0, 0, 1], [3, 0, 0])
     monkeypatch.setattr(align._Problem, "solve", lambda self: away)
     monkeypatch.setattr(align._Problem, "information", lambda self, transforms: [0.1, 0.9])
@@ -134,7 +137,7 @@ def test_a_fit_that_leaves_the_cord_is_refused(tmp_path, reference, monkeypatch)
 
 
 def test_images_without_shared_cord_keep_the_header(tmp_path, reference):
-    grid = make_grid("RAS", (1.0, 1.0, 1.0), centre=(0, 0, 92.0))
+    grid = neck_grid("RAS", (1.0, 1.0, 1.0), centre=(0, 0, 72.0))
     image = save(tmp_path / "up.nii.gz", scan(grid), grid)
     mask = save(tmp_path / "up_cord.nii.gz", cord_mask(grid), grid)
     found = align.align(image, mask, *reference)

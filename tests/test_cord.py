@@ -74,7 +74,7 @@ def test_beyond_the_mask_the_direction_is_held_for_10_mm_and_then_the_place():
     z = np.arange(grid.shape[2]) - 59.5
     mask = np.zeros(grid.shape, bool)
     for k in np.flatnonzero(np.abs(z) < 20):
-        x = int(round(30 + 0.5 * z[k]))
+        x = round(30 + 0.5 * z[k])
         mask[x - 4 : x + 4, 26:34, k] = True
     common = common_grid(grid)
     x = common.to_mm(np.column_stack([cord.crop_centres(mask, grid, common), np.arange(common.shape[2])]))[
@@ -165,8 +165,8 @@ def test_ragged_ends_are_no_fault():
     mask[:, :, :4] = False
     mask[:, :, -4:] = False
     filled = np.argwhere(mask[:, :, 4])
-    mask[tuple(filled[0]) + (3,)] = True
-    mask[tuple(filled[-1]) + (3,)] = True
+    mask[(*filled[0], 3)] = True
+    mask[(*filled[-1], 3)] = True
     cord.check_cord(mask, grid)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -152,8 +153,7 @@ def test_version_is_asked_and_other_versions_are_refused(fake, monkeypatch, tmp_
 def test_real_sct(image, tmp_path):
     if sct.sct_version() is None:
         pytest.skip("no SCT 7 on PATH")
-    try:
+    # The made-up neck may not convince it: what counts is that it ran.
+    with contextlib.suppress(CordError):
         call(image, tmp_path)
-    except CordError:
-        pass  # the made-up neck may not convince it: what counts is that it ran
     assert (tmp_path / "work" / "sct" / "sct.log").exists()

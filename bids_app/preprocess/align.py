@@ -34,12 +34,18 @@ MIN_SHARED_MM = 10.0
 THICKER = 1.5
 #: The cords may be this much further apart than by header alone.
 CORD_TOLERANCE_MM = 0.3
-#: Starts in addition to the header and to the shift between the cords: each axis, both ways.
+#: Starts are the header, the shift between the cords, and that shift with this much along the cord, both
+#: ways.
 START_MM = 3.0
 #: Voxels that the metric sees at most while the starts are compared, and in the end.
 SAMPLES_FIRST, SAMPLES_LAST = 6000, 25000
 #: While the starts are compared, voxels of the fixed image this far apart are enough.
 THIN_MM = 2.0
+#: The moving image is blurred this much along axes with thinner slices than that: thick slices stay as they
+#: are.
+BLUR_VOXELS, THICK_MM = 0.7, 1.6
+#: A turn by one radian counts as this much shift.
+TURN_MM = 30.0
 _BINS = 32
 _FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -143,22 +149,25 @@ class _Problem:
             return None
         margin = (MAX_SHIFT_MM + 3) / moving.grid.spacing_mm
         other = _cut(moving, there[near].min(axis=0) - margin, there[near].max(axis=0) + margin)
+        # Interpolation halfway between voxels blurs noise, which the metric likes: blurred before, it gains
+        # nothing.
+        blur = np.where(moving.grid.spacing_mm < THICK_MM, BLUR_VOXELS, 0.0)
+        other = replace(other, volume=ndimage.gaussian_filter(other.volume, blur))
         order = np.random.default_rng(0).permutation(np.flatnonzero(near))
         return cls(cut, other, index[order], points[near].mean(axis=0))
 
     def solve(self) -> FloatArray | None:
         """Return the best transform within the limits (fixed RAS mm to moving RAS mm), or None."""
         shift = shift_between(self.fixed.line, self.moving.line)
-        steps = np.concatenate([np.zeros((1, 3)), START_MM * np.eye(3), -START_MM * np.eye(3)])
-        starts = [np.zeros(3), *(shift + steps)]
+        starts = [np.zeros(3), *(shift + np.array([0.0, 0.0, along]) for along in (0.0, START_MM, -START_MM))]
         thin = self._thinned()
-        fits = sorted((thin._fit(_start(start), SAMPLES_FIRST) for start in starts), key=lambda fit: fit[0])
+        fits = sorted((thin._fit(_start(start), last=False) for start in starts), key=lambda fit: fit[0])
         good = [fit for fit in fits if self._within_limits(self._matrix(fit[1]))]
         if good:
-            last = self._matrix(self._fit(good[0][1], SAMPLES_LAST)[1])
+            last = self._matrix(self._fit(good[0][1], last=True)[1])
             return last if self._within_limits(last) else self._matrix(good[0][1])
         # Everything slid along the cord: forbid that, and look once more.
-        held = self._matrix(self._fit(_start(shift), SAMPLES_LAST, free_along=False)[1])
+        held = self._matrix(self._fit(_start(shift), last=True, free_along=False)[1])
         return held if self._within_limits(held) else None
 
     def information(self, transforms: list[FloatArray]) -> list[float]:
@@ -175,7 +184,7 @@ class _Problem:
         ]
 
     def _thinned(self) -> _Problem:
-        """Return the problem with every second or third voxel of the fixed image, for speed: nothing is averaged."""
+        """Return the problem with every second or third voxel of the fixed image; nothing is averaged."""
         step = np.clip(np.floor(THIN_MM / self.fixed.grid.spacing_mm + 1e-3), 1, 3).astype(int)
         volume = np.ascontiguousarray(self.fixed.volume[:: step[0], :: step[1], :: step[2]])
         affine = self.fixed.grid.affine.copy()
@@ -184,22 +193,27 @@ class _Problem:
         index = self.index[np.all(self.index % step == 0, axis=1)] // step
         return replace(self, fixed=_Scan(volume, grid, self.fixed.line), index=index)
 
-    def _fit(self, start: FloatArray, samples: int, free_along: bool = True) -> tuple[float, FloatArray]:
+    def _fit(self, start: FloatArray, last: bool, free_along: bool = True) -> tuple[float, FloatArray]:
         """Return the metric (less is better) and the six parameters that one start leads to."""
         mask = np.zeros(self.fixed.grid.shape, np.uint8)
-        mask[tuple(self.index[:samples].T)] = 1
+        mask[tuple(self.index[: SAMPLES_LAST if last else SAMPLES_FIRST].T)] = 1
         transform = self._transform(start)
         method = sitk.ImageRegistrationMethod()
         method.SetNumberOfThreads(1)
         method.SetMetricAsMattesMutualInformation(_BINS)
         method.SetMetricFixedMask(_to_sitk(mask, self.fixed.grid))
         method.SetInterpolator(sitk.sitkLinear)
-        method.SetOptimizerAsRegularStepGradientDescent(
-            learningRate=1.0, minStep=0.005, numberOfIterations=80, relaxationFactor=0.6
+        # Line searches: across contrasts the gradient of this metric led into local optima where these did
+        # not.
+        method.SetOptimizerAsPowell(
+            numberOfIterations=3,
+            maximumLineIterations=20,
+            stepLength=0.5,
+            stepTolerance=0.02 if last else 0.05,
+            valueTolerance=1e-4 if last else 1e-3,
         )
-        method.SetOptimizerScalesFromPhysicalShift()
-        if not free_along:
-            method.SetOptimizerWeights([1, 1, 1, 1, 1, 0])
+        along = 1.0 if free_along else 1e9
+        method.SetOptimizerScales([TURN_MM] * 3 + [1.0, 1.0, along])
         method.SetInitialTransform(transform, inPlace=True)
         try:
             method.Execute(

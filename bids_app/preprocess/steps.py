@@ -77,9 +77,8 @@ def mask_of(outcome_path: Path) -> Path:
     return outcome_path.parent / str(outcome["mask"])
 
 
-def alignment_of(outcome_path: Path, image: Path) -> Alignment | MscordError:
+def alignment_of(outcome: dict[str, Any], image: Path) -> Alignment | MscordError:
     """Return what an align step found, or the error that it met."""
-    outcome = read_outcome(outcome_path)
     error = error_of(outcome)
     if error is not None:
         return error
@@ -156,7 +155,7 @@ def crop_unit(
     mask = mask_of(reference_cord)
     inputs = [crop.CropInput(reference, np.eye(4))]
     for image, outcome in zip(images, alignments, strict=True):
-        found = alignment_of(outcome, image)
+        found = alignment_of(read_outcome(outcome), image)
         if isinstance(found, Alignment):
             inputs.append(crop.CropInput(image, found.transform))
     reasons = crop.make_crop(mask, tuple(inputs), folder / "crop.npz")

@@ -51,8 +51,8 @@ class _MultiProc(MultiProcPlugin):  # type: ignore[misc]
         # One SCT on the GPU at a time: Nipype cannot count the cards by itself.
         super().__init__(plugin_args={"n_procs": nprocs, "n_gpu_procs": 1})
         self.pool.shutdown()
-        # forkserver: a fork of a process with threads (torch, logging) may hang.
-        self.pool: Any = ProcessPoolExecutor(nprocs, get_context("forkserver"), _quiet_nipype)
+        # spawn: a fork of a process with threads may hang, and a fork server keeps an old environment.
+        self.pool: Any = ProcessPoolExecutor(nprocs, get_context("spawn"), _quiet_nipype)
 
     def _async_callback(self, args: Any) -> None:
         if args.exception() is None:
@@ -61,7 +61,7 @@ class _MultiProc(MultiProcPlugin):  # type: ignore[misc]
     def _get_result(self, taskid: int) -> Any:
         task = self._task_obj.get(taskid)
         if task is not None and task.done() and task.exception() is not None:
-            raise task.exception()
+            return {"taskid": taskid, "result": None, "traceback": [f"{task.exception()}\n"]}
         return super()._get_result(taskid)
 
 
@@ -128,8 +128,6 @@ def _build(request: PrepareRequest, folder: Path) -> Any:
     if place:
         made.inputs.images = [str(image.path.absolute()) for image in _network_inputs(request)]
         workflow.connect(merged, "out", made, "alignments")
-    else:
-        workflow.add_nodes([made])
     return workflow
 
 
@@ -203,7 +201,7 @@ def _collect(request: PrepareRequest, base: Path) -> Prepared:
         for place, reason in outcomes[crop]["dropped"].items()
     }
     for image, outcome in aligned.items():
-        found = steps.alignment_of(outcome, image)
+        found = steps.alignment_of(outcomes[outcome], image)
         if not isinstance(found, Alignment):
             dropped[image] = found.message
         elif image not in dropped:

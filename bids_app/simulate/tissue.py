@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -80,14 +80,23 @@ class Scene:
 
 
 def look(body: Body, points: Tensor) -> Scene:
-    """Evaluate a body at points, shape (M, 3) world mm."""
+    """Evaluate a body at points, shape (M, 3) world mm.
+
+    Grey matter, lesions and roots are worked out only in and next to the canal: in a whole neck that is one point in fifty.
+    """
     local = body.anatomy.local(points)
-    noise = body.lesion_shape(points)[0]
-    root, signal = _roots(body, local)
+    near = torch.nonzero((local.canal_distance < 2.5) | (local.cord_distance < 2.5)).flatten()
+    close = Local(*(getattr(local, entry.name)[near] for entry in fields(Local)))
+    noise = body.lesion_shape(points[near])[0]
+    root, root_signal = _roots(body, close)
+
+    def spread(values: Tensor, empty: float = 0.0) -> Tensor:
+        return torch.full_like(local.u, empty).index_copy(0, near, values)
+
     return Scene(
-        local=local, grey=grey_matter(local),
-        occupancy=tuple(occupancy(lesion, local, body.anatomy, noise) for lesion in body.lesions),
-        fine=body.fine(points), coarse=body.coarse(points), root=root, root_signal=signal,
+        local=local, grey=spread(grey_matter(close)),
+        occupancy=tuple(spread(occupancy(lesion, close, body.anatomy, noise)) for lesion in body.lesions),
+        fine=body.fine(points), coarse=body.coarse(points), root=spread(root), root_signal=spread(root_signal, 1.0),
     )  # fmt: skip
 
 

@@ -1,0 +1,74 @@
+"""Simulated participants as a BIDS dataset, with the true masks under derivatives."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from .. import __version__
+from ..files import write_text
+from ..images import write_image
+from .participant import SimulatedImage, simulate_participant
+
+#: BIDS name of each simulated sequence: entities and suffix.
+NAMES = {
+    "T2Sag": ("acq-sag", "T2w"), "STIR": ("acq-sagSTIR", "T2w"), "T2starAx": ("acq-ax", "T2starw"), "T1": ("acq-sag", "T1w"),
+    "T2Ax": ("acq-ax", "T2w"), "MP2RAGE": ("", "UNIT1"),
+}  # fmt: skip
+_README = """Simulated spinal cord MRI of people with and without multiple sclerosis lesions.
+
+Made by mscord-simulate {version}. No image shows a person. Lesion (label-lesion) and cord (label-SC) masks on the grid of every image
+lie in derivatives/truth; a lesion counts where at least one of the participant's sequences shows it. Scores on these data are
+scores on simulated data and say nothing of real scans.
+"""
+
+
+def start_dataset(folder: Path) -> None:
+    """Write what a dataset has at its top."""
+    truth = folder / "derivatives" / "truth"
+    generated = [{"Name": "mscord-simulate", "Version": __version__}]
+    common = {"BIDSVersion": "1.10.0", "Authors": ["mscord-simulate", "The developers of mscord"], "License": "CC0", "GeneratedBy": generated}
+    _json(folder / "dataset_description.json", {"Name": "Simulated spinal cords", "DatasetType": "raw", **common})
+    _json(truth / "dataset_description.json", {
+        "Name": "Lesions and cords of the simulated spinal cords", "DatasetType": "derivative", **common, "DatasetLinks": {"raw": "../.."},
+    })  # fmt: skip
+    write_text(folder / "README", _README.format(version=__version__))
+    write_text(truth / "README", _README.format(version=__version__))
+
+
+def write_participants(folder: Path, labels: list[str]) -> None:
+    """Write the table of participants."""
+    write_text(folder / "participants.tsv", "participant_id\n" + "".join(f"sub-{label}\n" for label in labels))
+
+
+def write_participant(folder: Path, label: str, seed: int) -> list[SimulatedImage]:
+    """Simulate one participant and write scans and masks; returns them."""
+    images = simulate_participant(seed)
+    for one in images:
+        entities, suffix = NAMES[one.sequence]
+        stem = "_".join(part for part in (f"sub-{label}", entities) if part)
+        anat = folder / f"sub-{label}" / "anat"
+        write_image(anat / f"{stem}_{suffix}.nii.gz", one.image)
+        _json(anat / f"{stem}_{suffix}.json", _sidecar(one))
+        truth = folder / "derivatives" / "truth" / f"sub-{label}" / "anat"
+        for mask, name, kind in ((one.lesion, "lesion", "Lesion"), (one.cord, "SC", "ROI")):
+            path = truth / f"{stem}_space-orig_label-{name}_desc-{suffix}_mask.nii.gz"
+            write_image(path, mask)
+            _json(path.with_name(path.name.replace(".nii.gz", ".json")), {
+                "Type": kind, "SpatialReference": "orig", "Description": f"Simulated {'lesions' if name == 'lesion' else 'spinal cord'}.",
+                "Sources": [f"bids:raw:sub-{label}/anat/{stem}_{suffix}.nii.gz"],
+            })  # fmt: skip
+    return images
+
+
+def _sidecar(one: SimulatedImage) -> dict[str, object]:
+    record: dict[str, object] = {
+        "Modality": "MR", "Manufacturer": "mscord-simulate", "MagneticFieldStrength": 3, "SeriesDescription": f"simulated {one.sequence} {one.plane}",
+    }  # fmt: skip
+    if one.sequence == "STIR":
+        record["InversionTime"] = 0.2
+    return record
+
+
+def _json(path: Path, record: dict[str, object]) -> None:
+    write_text(path, json.dumps(record, indent=2) + "\n")

@@ -1,0 +1,150 @@
+"""A whole simulated participant: full scans with headers, and where the lesions and the cord are in each."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import nibabel as nib
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..sequences import AXIAL, ISOTROPIC, SAGITTAL, SLOTS
+from .anatomy import draw_anatomy
+from .contrast import draw_levels, lesion_change
+from .draw import Draw
+from .lesions import draw_lesions
+from .patches import LEAST_CHANGE
+from .scan import Protocol, Stack, acquire, draw_protocol, stack_over
+from .tissue import Body, draw_body, look
+
+#: Share of the participants who have each sequence: 247, 137, 119, 63, 52 and 36 of 247 (Walsh et al. 2024).
+PRESENCE = {"T2Sag": 1.0, "STIR": 137 / 247, "T2starAx": 119 / 247, "T1": 63 / 247, "T2Ax": 52 / 247, "MP2RAGE": 36 / 247}
+#: Array orders met in practice, by plane (nibabel letters).
+ORDERS = {SAGITTAL: ("PSR", "PIR", "RAS"), AXIAL: ("LAS", "RAS", "LPS"), ISOTROPIC: ("RAS", "PSR", "LAS")}
+#: Smallest pixel of a written scan by plane, mm.
+FINEST_MM = {SAGITTAL: 0.7, AXIAL: 0.5, ISOTROPIC: 0.9}
+#: White matter gets about this value in the file.
+WHITE = 400.0
+
+
+@dataclass(frozen=True, eq=False)
+class SimulatedImage:
+    """One scan.
+
+    Attributes
+    ----------
+    sequence : str
+    plane : str
+    image, lesion, cord : nibabel images
+        int16 scan; uint8 masks on its grid. The lesion mask holds every lesion that any of the participant's sequences shows.
+    """
+
+    sequence: str
+    plane: str
+    image: nib.Nifti1Image
+    lesion: nib.Nifti1Image
+    cord: nib.Nifti1Image
+
+
+def simulate_participant(seed: int, sequences: tuple[str, ...] = ()) -> list[SimulatedImage]:
+    """Make one participant; equal seeds give equal scans.
+
+    Parameters
+    ----------
+    seed : int
+    sequences : tuple of str
+        Which to acquire; by default drawn as often as in the cohort of Walsh et al. 2024.
+
+    Returns
+    -------
+    list of SimulatedImage
+        In the table's order.
+    """
+    draw = Draw(seed)
+    names = sequences or tuple(name for name in SLOTS if draw.chance(PRESENCE[name]))
+    half = draw.uniform(85, 115)
+    anatomy = draw_anatomy(draw.fork(), -half - 30, half + 30, draw.uniform(5.0, 7.5))
+    top = min(half - 8, anatomy.top - 8)
+    count = 0 if draw.chance(0.25) else min(12, 1 + int(-math.log(1 - draw.uniform(0, 0.999)) * 3.0))
+    lesions = draw_lesions(draw.fork(), count, -half + 8, top)
+    shown = draw.fork()
+    lesions = tuple(
+        replace(lesion, change={name: lesion_change(shown, name, lesion.strength) for name in names}) for lesion in lesions
+    )
+    reach = torch.tensor([80.0, 90.0, half + 20])
+    body = draw_body(draw.fork(), anatomy, lesions, -reach, reach)
+    return [_scan(draw.fork(), body, name, half, top, first=order == 0) for order, name in enumerate(names)]
+
+
+def _scan(draw: Draw, body: Body, name: str, half: float, top: float, first: bool) -> SimulatedImage:
+    protocol = draw_protocol(draw, name)
+    # Finer pixels would cost much time and show nothing more.
+    fine = max(protocol.in_plane_mm, FINEST_MM[protocol.plane])
+    thick = fine if protocol.plane == ISOTROPIC else protocol.slice_mm
+    protocol = replace(protocol, in_plane_mm=fine, slice_mm=thick, noise=draw.log_uniform(0.015, 0.08))
+    stack = stack_over(protocol, *_field_of_view(draw, body, protocol, half, top))
+    motion = torch.eye(4) if first else _moved(draw)
+    scan = acquire(body, draw_levels(draw, name), protocol, stack, draw.fork(), motion, wide=True)
+    lesion, cord = _masks(body, stack, motion)
+    order = ORDERS[protocol.plane][draw.integer(0, 2)]
+    images = [
+        _image(array, stack, order)
+        for array in (np.round(scan.numpy() * WHITE).clip(0, 32767).astype(np.int16), lesion, cord)
+    ]
+    return SimulatedImage(name, protocol.plane, *images)
+
+
+def _field_of_view(draw: Draw, body: Body, protocol: Protocol, half: float, top: float) -> tuple[Tensor, Tensor]:
+    """Return the corners of the field of view around the cord, world mm."""
+    if protocol.plane == AXIAL:
+        length = draw.uniform(50, 110)
+        middle = draw.uniform(-half + length / 2, max(-half + length / 2, top - length / 2))
+        centre = body.anatomy.centre(torch.tensor([middle]))[0]
+        side = torch.tensor([48.0, 48.0])
+        low, high = torch.cat([centre - side, torch.tensor([middle - length / 2])]), torch.cat(
+            [centre + side, torch.tensor([middle + length / 2])]
+        )
+        return low, high
+    wide = draw.uniform(18, 28) if protocol.plane == SAGITTAL else 25.0
+    return torch.tensor([-wide, -60.0, -half]), torch.tensor([wide, 70.0, half])
+
+
+def _moved(draw: Draw) -> Tensor:
+    """How the participant moved since the first scan: a few millimetres, a degree or two."""
+    motion = torch.eye(4)
+    angle = math.radians(draw.normal(0, 1.2))
+    motion[1, 1] = motion[2, 2] = math.cos(angle)
+    motion[1, 2], motion[2, 1] = -math.sin(angle), math.sin(angle)
+    motion[:3, 3] = torch.tensor([draw.normal(0, 1.0), draw.normal(0, 1.0), draw.normal(0, 1.0)])
+    return motion
+
+
+def _masks(body: Body, stack: Stack, motion: Tensor) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return lesion and cord at the middle of each voxel."""
+    affine = motion @ stack.affine
+    lesion, cord = np.zeros(stack.shape, np.uint8), np.zeros(stack.shape, np.uint8)
+    ranges = [torch.arange(n, dtype=torch.float32) for n in stack.shape]
+    for i in range(stack.shape[0]):
+        index = torch.stack(torch.meshgrid(ranges[0][i : i + 1], ranges[1], ranges[2], indexing="ij"), dim=-1).reshape(-1, 3)
+        scene = look(body, index @ affine[:3, :3].T + affine[:3, 3])
+        cord[i] = (scene.local.cord >= 0.5).reshape(stack.shape[1:]).numpy()
+        for one, inside in zip(body.lesions, scene.occupancy, strict=True):
+            if any(abs(change) >= LEAST_CHANGE for change in one.change.values()):
+                lesion[i] |= (inside >= 0.5).reshape(stack.shape[1:]).numpy()
+    return lesion, cord
+
+
+def _image(array: NDArray[np.generic], stack: Stack, order: str) -> nib.Nifti1Image:
+    """Store an array that runs along R, A, S in another order, as scanners do."""
+    affine = stack.affine.numpy().astype(float)
+    target = nib.orientations.axcodes2ornt(tuple(order))
+    change = nib.orientations.ornt_transform(nib.orientations.io_orientation(affine), target)
+    turned = nib.orientations.apply_orientation(array, change)
+    image = nib.Nifti1Image(np.ascontiguousarray(turned), affine @ nib.orientations.inv_ornt_aff(change, array.shape))
+    image.set_qform(image.affine, 1)
+    image.set_sform(image.affine, 1)
+    image.header.set_xyzt_units("mm")
+    return image
