@@ -23,31 +23,88 @@ Research use only, not for diagnosis: the weights were trained on simulated spin
 def parser() -> argparse.ArgumentParser:
     """Return the command line of ``mscord``."""
     result = argparse.ArgumentParser(
-        prog="mscord", epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="mscord",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Find multiple sclerosis lesions in spinal cord MRI from whichever sequences each participant has.",
-    )  # fmt: skip
+    )
     result.add_argument("bids_dir", type=Path, help="the BIDS dataset; never written to")
     result.add_argument("output_dir", type=Path, help="where the derivatives go")
-    result.add_argument("analysis_level", choices=("participant", "group"), help="participant first, then group")
+    result.add_argument(
+        "analysis_level", choices=("participant", "group"), help="participant first, then group"
+    )
     result.add_argument("--version", action="version", version=f"mscord {__version__}")
     choose = result.add_argument_group("what to work on")
-    choose.add_argument("--participant-label", nargs="+", default=(), metavar="LABEL", help="with or without sub-; default: all")
-    choose.add_argument("--session-label", nargs="+", default=(), metavar="LABEL", help="with or without ses-; default: all")
-    choose.add_argument("--run-label", nargs="+", default=(), metavar="LABEL", help="of images with a run-, use only these")
     choose.add_argument(
-        "--bids-filter-file", type=Path, metavar="FILE",
+        "--participant-label",
+        nargs="+",
+        default=(),
+        metavar="LABEL",
+        help="with or without sub-; default: all",
+    )
+    choose.add_argument(
+        "--session-label", nargs="+", default=(), metavar="LABEL", help="with or without ses-; default: all"
+    )
+    choose.add_argument(
+        "--run-label", nargs="+", default=(), metavar="LABEL", help="of images with a run-, use only these"
+    )
+    choose.add_argument(
+        "--bids-filter-file",
+        type=Path,
+        metavar="FILE",
         help='JSON that chooses images by sequence, such as {"T2Sag": {"acquisition": "sag"}}',
-    )  # fmt: skip
+    )
     how = result.add_argument_group("how")
-    how.add_argument("--cord", choices=("auto", "sct", "builtin"), default="auto", help="who finds the cord; auto: SCT where it is installed (default)")
-    how.add_argument("--weights", type=Path, metavar="FILE", help="lesion model (.safetensors with its .json card); default: the one that ships")
-    how.add_argument("--threshold", type=_probability, metavar="P", help="lowest probability of a lesion voxel; default: the model card's")
-    how.add_argument("--device", type=_device, default="auto", metavar="auto|cpu|cuda[:N]", help="where the networks run (default: auto)")
+    how.add_argument(
+        "--cord",
+        choices=("auto", "sct", "builtin"),
+        default="auto",
+        help="who finds the cord; auto: SCT where it is installed (default)",
+    )
+    how.add_argument(
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help="lesion model (.safetensors with its .json card); default: the one that ships",
+    )
+    how.add_argument(
+        "--threshold",
+        type=_probability,
+        metavar="P",
+        help="lowest probability of a lesion voxel; default: the model card's",
+    )
+    how.add_argument(
+        "--device",
+        type=_device,
+        default="auto",
+        metavar="auto|cpu|cuda[:N]",
+        help="where the networks run (default: auto)",
+    )
     machine = result.add_argument_group("machine")
-    machine.add_argument("-w", "--work-dir", type=Path, metavar="DIR", help="intermediate files; kept, and used again by the next run; default: a temporary folder")
-    machine.add_argument("--nprocs", type=_positive, default=available_cores(), metavar="N", help="processes (default: %(default)s)")
-    machine.add_argument("--mem-gb", type=float, default=round(available_memory_gb(), 1), metavar="G", help="memory to use (default: %(default)s)")
-    machine.add_argument("--dry-run", action="store_true", help="say what each image would be used for, and stop")
+    machine.add_argument(
+        "-w",
+        "--work-dir",
+        type=Path,
+        metavar="DIR",
+        help="intermediate files; kept, and used again by the next run; default: a temporary folder",
+    )
+    machine.add_argument(
+        "--nprocs",
+        type=_positive,
+        default=available_cores(),
+        metavar="N",
+        help="processes (default: %(default)s)",
+    )
+    machine.add_argument(
+        "--mem-gb",
+        type=float,
+        default=round(available_memory_gb(), 1),
+        metavar="G",
+        help="memory to use (default: %(default)s)",
+    )
+    machine.add_argument(
+        "--dry-run", action="store_true", help="say what each image would be used for, and stop"
+    )
     machine.add_argument("-v", "--verbose", action="count", default=0, help="say more; twice: everything")
     return result
 
@@ -75,13 +132,23 @@ def main(argv: list[str] | None = None) -> int:
 def options_from(arguments: argparse.Namespace) -> Options:
     """Turn a parsed command line into options; paths become absolute."""
     return Options(
-        bids_dir=arguments.bids_dir.absolute(), output_dir=arguments.output_dir.absolute(), level=arguments.analysis_level,
-        participant_label=_labels(arguments.participant_label, "sub-"), session_label=_labels(arguments.session_label, "ses-"),
-        run_label=_labels(arguments.run_label, "run-"), bids_filter_file=arguments.bids_filter_file,
-        work_dir=arguments.work_dir.absolute() if arguments.work_dir else None, device=arguments.device, cord=arguments.cord,
-        weights=arguments.weights, threshold=arguments.threshold, nprocs=arguments.nprocs, mem_gb=arguments.mem_gb,
-        dry_run=arguments.dry_run, verbose=arguments.verbose,
-    )  # fmt: skip
+        bids_dir=arguments.bids_dir.absolute(),
+        output_dir=arguments.output_dir.absolute(),
+        level=arguments.analysis_level,
+        participant_label=_labels(arguments.participant_label, "sub-"),
+        session_label=_labels(arguments.session_label, "ses-"),
+        run_label=_labels(arguments.run_label, "run-"),
+        bids_filter_file=arguments.bids_filter_file,
+        work_dir=arguments.work_dir.absolute() if arguments.work_dir else None,
+        device=arguments.device,
+        cord=arguments.cord,
+        weights=arguments.weights,
+        threshold=arguments.threshold,
+        nprocs=arguments.nprocs,
+        mem_gb=arguments.mem_gb,
+        dry_run=arguments.dry_run,
+        verbose=arguments.verbose,
+    )
 
 
 def _labels(values: list[str], prefix: str) -> tuple[str, ...]:
@@ -109,5 +176,10 @@ def _device(text: str) -> str:
 
 
 def _set_up_log(verbose: int) -> None:
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.WARNING,
+        format="%(asctime)s %(levelname)s %(message)s",
+        datefmt="%H:%M:%S",
+    )
     log.setLevel([logging.INFO, logging.DEBUG][min(verbose, 1)])

@@ -41,7 +41,12 @@ def find_cords(unit: Unit, folder: Path, localiser: Callable[[], Localiser], ver
     for image in unit.images:
         mask, note = folder / f"{image.stem}_cord.nii.gz", folder / f"{image.stem}_cord.json"
         state = image.path.stat()
-        key = {"size": state.st_size, "mtime_ns": state.st_mtime_ns, "path": str(image.path), "version": version}
+        key = {
+            "size": state.st_size,
+            "mtime_ns": state.st_mtime_ns,
+            "path": str(image.path),
+            "version": version,
+        }
         known = _recall(note, mask, key)
         if known is None:
             known = _find(image, mask, localiser())

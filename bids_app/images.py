@@ -37,7 +37,7 @@ def missing_content(path: Path) -> str | None:
     Knows broken links, unfetched git-annex content (locked links and unlocked pointer files) and empty files.
     """
     if path.is_symlink() and not path.exists():
-        target = os.readlink(path)
+        target = str(path.readlink())
         if "annex/objects" in target.replace("\\", "/"):
             return f"{path.name} is git-annex content that has not been fetched"
         return f"{path.name} is a broken link to {target}"
@@ -76,13 +76,21 @@ def read_volume(path: Path) -> tuple[NDArray[np.float32], Grid]:
     BadImageError
         As for `read_grid`; also truncated data, NaN or infinite values, and an image that is constant.
     """
+    data, grid = _read_finite(path)
+    if data.min() == data.max():
+        raise BadImageError(f"{path.name} is empty: every voxel has the value {data.flat[0]:g}.")
+    return data, grid
+
+
+def _read_finite(path: Path) -> tuple[NDArray[np.float32], Grid]:
     image = _open(path)
     grid = _checked_grid(image, path)
     try:
         data = np.asarray(image.dataobj, dtype=np.float32)
     except (*_READ_ERRORS, MemoryError) as error:
         raise BadImageError(
-            f"{path.name} is damaged: its voxels cannot be read ({_one_line(error)}).", "Copy or convert it again."
+            f"{path.name} is damaged: its voxels cannot be read ({_one_line(error)}).",
+            "Copy or convert it again.",
         ) from error
     data = data.reshape(grid.shape)
     bad = int(data.size - np.isfinite(data).sum())
@@ -90,9 +98,19 @@ def read_volume(path: Path) -> tuple[NDArray[np.float32], Grid]:
         raise BadImageError(
             f"{path.name} holds {bad} voxels that are NaN or infinite.", "Replace them, for example by 0."
         )
-    if data.min() == data.max():
-        raise BadImageError(f"{path.name} is empty: every voxel has the value {data.flat[0]:g}.")
     return data, grid
+
+
+def read_mask(path: Path) -> tuple[NDArray[np.bool_], Grid]:
+    """Read a binary mask or a label map as what is above 0; an all-zero mask is fine.
+
+    Raises
+    ------
+    BadImageError
+        As for `read_grid`; also truncated data, NaN or infinite values.
+    """
+    data, grid = _read_finite(path)
+    return data > 0, grid
 
 
 def write_like(path: Path, array: NDArray[Any], like: Path) -> None:
@@ -116,7 +134,10 @@ def write_like(path: Path, array: NDArray[Any], like: Path) -> None:
     header.set_slope_inter(1, 0)
     # An image built with affine None would have its forms rewritten on save: hand the finished header over.
     done = nib.Nifti1Image(array, source.affine, header)
-    done.header["qform_code"], done.header["sform_code"] = source.header["qform_code"], source.header["sform_code"]
+    done.header["qform_code"], done.header["sform_code"] = (
+        source.header["qform_code"],
+        source.header["sform_code"],
+    )
     write_image(path, done)
 
 
@@ -168,7 +189,8 @@ def extent_si_mm(grid: Grid) -> tuple[float, float]:
 def common_grid(reference: Grid, spacing_mm: float = space.SPACING_MM) -> Grid:
     """Return the uncropped common grid of a reference: its axes reordered and flipped to LAS, isotropic.
 
-    The outer edges of the first voxels coincide with the reference's; the last voxel may reach past its edge by less than ``spacing_mm``.
+    The outer edges of the first voxels coincide with the reference's; the last voxel may reach past its edge
+    by less than ``spacing_mm``.
     """
     orientation = nib.orientations.io_orientation(reference.affine)
     target = nib.orientations.axcodes2ornt(space.AXIS_CODES)
@@ -222,7 +244,9 @@ def _checked_shape(image: Any, path: Path) -> tuple[int, int, int]:
     if len(shape) < 3 or min(shape) < 2:
         raise BadImageError(f"{path.name} has a single slice or less ({' x '.join(map(str, shape))}).")
     if float(np.prod([float(n) for n in shape])) > MAX_VOXELS:
-        raise BadImageError(f"{path.name} claims {' x '.join(map(str, shape))} voxels, which cannot be right.")
+        raise BadImageError(
+            f"{path.name} claims {' x '.join(map(str, shape))} voxels, which cannot be right."
+        )
     return shape  # type: ignore[return-value]
 
 
@@ -230,7 +254,9 @@ def _checked_affine(image: Any, path: Path) -> FloatArray:
     header = image.header
     pixdim = _written_voxel_size(image)
     if not np.all(np.isfinite(pixdim)) or np.any(pixdim <= 0):
-        raise BadImageError(f"{path.name} has a voxel size of zero or less ({_numbers(pixdim)} mm) in its header.")
+        raise BadImageError(
+            f"{path.name} has a voxel size of zero or less ({_numbers(pixdim)} mm) in its header."
+        )
     if not int(header["qform_code"]) and not int(header["sform_code"]):
         raise BadImageError(f"{path.name} does not say where it lies: neither qform nor sform is set.")
     affine = np.asarray(image.affine, float)

@@ -76,13 +76,16 @@ class Localiser:
         common = images.common_grid(grid)
         probability, starts = self._draw(volume, grid, common, path_mm)
         centre = _centroids(probability, starts)
-        if np.nanmax(np.abs(centre - (starts + (space.CROP_VOXELS - 1) / 2)), initial=0) * space.SPACING_MM > RECENTRE_MM:
+        if (
+            np.nanmax(np.abs(centre - (starts + (space.CROP_VOXELS - 1) / 2)), initial=0) * space.SPACING_MM
+            > RECENTRE_MM
+        ):
             moved = _fill(centre)
             points = common.to_mm(np.column_stack([moved, np.arange(len(moved))]))
             first, last = _span(path_mm, common)
             probability, starts = self._draw(volume, grid, common, points[first : last + 1])
         native = resample.from_crop(probability, starts, common, grid, np.eye(4))
-        mask = cord.clean_mask((native >= 0.5).astype(np.uint8), grid)
+        mask = cord.clean_mask(native >= 0.5, grid).astype(np.uint8)
         cord.check_cord(mask, grid)
         return mask
 
@@ -99,7 +102,12 @@ class Localiser:
                 f"no spinal cord was found: the best candidate is {length:.0f} mm long"
                 f" (at least {MINIMUM_LENGTH_MM:.0f} mm are needed), with a peak probability of {along.max():.2f}."
             )
-        index = np.column_stack([ndimage.gaussian_filter1d(path[run], 2.0, axis=0, mode="nearest"), np.arange(run.start, run.stop)])
+        index = np.column_stack(
+            [
+                ndimage.gaussian_filter1d(path[run], 2.0, axis=0, mode="nearest"),
+                np.arange(run.start, run.stop),
+            ]
+        )
         return coarse.to_mm(index), float(along[run].mean())
 
     def _overview_map(self, values: FloatArray, covered: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -130,7 +138,9 @@ class Localiser:
         cover, _ = _pad(covered.astype(np.float32), CORD_WINDOW)
 
         def predict(window: tuple[slice, ...]) -> FloatArray | None:
-            return _run(self.cord, padded[window], cover[window], self.device) if cover[window].any() else None
+            return (
+                _run(self.cord, padded[window], cover[window], self.device) if cover[window].any() else None
+            )
 
         result = np.zeros((space.CROP_VOXELS, space.CROP_VOXELS, len(slices)), np.float32)
         result[..., part] = tiled(padded.shape, CORD_WINDOW, predict)[inner] * covered
@@ -161,7 +171,8 @@ def best_path(probability: NDArray[np.float32]) -> tuple[NDArray[np.float64], ND
         padded = np.pad(gain, REACH, constant_values=-np.inf)
         moved = np.stack(
             [
-                padded[REACH + a : REACH + a + gain.shape[0], REACH + b : REACH + b + gain.shape[1]] - 0.02 * (a * a + b * b)
+                padded[REACH + a : REACH + a + gain.shape[0], REACH + b : REACH + b + gain.shape[1]]
+                - 0.02 * (a * a + b * b)
                 for a, b in offsets
             ]
         )
@@ -193,13 +204,18 @@ def _run(weights: Weights, image: FloatArray, cover: FloatArray, device: torch.d
     """Return the probability of one window."""
     batch = Batch(
         torch.from_numpy(np.ascontiguousarray(image, np.float32))[None, None].to(device),
-        torch.from_numpy(np.ascontiguousarray(cover, np.float32))[None, None].to(device), (0,), (0,), 1,
-    )  # fmt: skip
+        torch.from_numpy(np.ascontiguousarray(cover, np.float32))[None, None].to(device),
+        (0,),
+        (0,),
+        1,
+    )
     with torch.inference_mode():
         return np.asarray(torch.sigmoid(weights.network(batch))[0, 0].float().cpu().numpy())
 
 
-def _to_overview(volume: NDArray[np.float32], grid: Grid, coarse: Grid) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+def _to_overview(
+    volume: NDArray[np.float32], grid: Grid, coarse: Grid
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Average an image down to the overview grid and normalise it; outliers are clipped first."""
     size = np.maximum(1, np.round(OVERVIEW_MM / grid.spacing_mm)).astype(int)
     low, high = np.percentile(volume, [0.5, 99.5])
@@ -208,7 +224,9 @@ def _to_overview(volume: NDArray[np.float32], grid: Grid, coarse: Grid) -> tuple
     index = np.stack(np.meshgrid(*[np.arange(n) for n in coarse.shape], indexing="ij"), axis=-1).astype(float)
     position = grid.to_index(coarse.to_mm(index))
     covered = np.all((position >= -0.5) & (position <= np.array(grid.shape) - 0.5), axis=-1)
-    values = ndimage.map_coordinates(smooth, np.moveaxis(position, -1, 0), order=1, mode="nearest", output=np.float32)
+    values = ndimage.map_coordinates(
+        smooth, np.moveaxis(position, -1, 0), order=1, mode="nearest", output=np.float32
+    )
     return space.normalise(values, covered), covered
 
 
@@ -222,7 +240,10 @@ def _pad(array: FloatArray, size: tuple[int, int, int]) -> tuple[NDArray[np.floa
 
 def _longest_run(present: NDArray[np.bool_], gap: int) -> slice:
     """Return the longest run of True, gaps of up to ``gap`` bridged."""
-    bridged = ndimage.binary_closing(np.pad(present, gap + 1), np.ones(2 * (gap // 2) + 1))[gap + 1 : -(gap + 1)] | present
+    bridged = (
+        ndimage.binary_closing(np.pad(present, gap + 1), np.ones(2 * (gap // 2) + 1))[gap + 1 : -(gap + 1)]
+        | present
+    )
     labels, count = ndimage.label(bridged)
     if not count:
         return slice(0, 0)
@@ -235,7 +256,9 @@ def _span(path_mm: FloatArray, common: Grid) -> tuple[int, int]:
     """Return the first and last common slice of a path, with a margin of 4 mm."""
     along = common.to_index(path_mm)[:, 2]
     margin = 4 / space.SPACING_MM
-    return max(0, int(np.floor(along.min() - margin))), min(common.shape[2] - 1, int(np.ceil(along.max() + margin)))
+    return max(0, int(np.floor(along.min() - margin))), min(
+        common.shape[2] - 1, int(np.ceil(along.max() + margin))
+    )
 
 
 def _centroids(probability: NDArray[np.float32], starts: NDArray[np.int64]) -> FloatArray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import shlex
 import shutil
 import sys
 import tempfile
@@ -16,6 +17,7 @@ from dataclasses import replace
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import __version__, discover
 from .errors import ExitCode, MscordError, NothingToDoError, UnitError
@@ -26,6 +28,11 @@ from .write.dataset import start_dataset
 from .write.derivatives import write_session
 from .write.manifest import Run, finish_run, start_run, write_status
 from .write.names import collisions, outputs_of
+
+if TYPE_CHECKING:
+    from .localise import Localiser
+    from .report import ReportRun
+    from .segment import Segmenter
 
 log = logging.getLogger(__name__)
 
@@ -48,27 +55,25 @@ def run(options: Options, command: Sequence[str]) -> ExitCode:
         return ExitCode.OK
     found = _without_collisions(discover.discover(options))
     for problem in found.problems:
-        log.log(logging.ERROR if problem.fatal else logging.WARNING, "%s %s", problem.message, problem.next_step)
+        log.log(
+            logging.ERROR if problem.fatal else logging.WARNING, "%s %s", problem.message, problem.next_step
+        )
     if options.dry_run:
         sys.stdout.write(discover.describe(found, options, outputs_of))
         return _dry_status(found)
     start_dataset(options)
     record = start_run(options, command)
-    outcomes: list[Outcome] = []
-    code, message = ExitCode.UNFORESEEN, "ended early"
-    try:
-        with _work_folder(options) as work:
-            participants = Participants(options, found, work, record, outcomes)
-            participants.run()
-        code = ExitCode.SOME_FAILED if any(isinstance(o, Failed) for o in outcomes) else ExitCode.OK
-        code = ExitCode.UNFORESEEN if participants.unforeseen else code
-        message = ""
-    except MscordError as error:
-        code, message = error.exit_code, str(error)
-        raise
-    finally:
-        finish_run(record, int(code), outcomes, found.problems, message)
-    _say_end(outcomes, options)
+    with _work_folder(options) as work:
+        participants = Participants(options, found, work, record, command)
+        code, message = ExitCode.UNFORESEEN, "ended early"
+        try:
+            code, message = participants.run(), ""
+        except MscordError as error:
+            code, message = error.exit_code, str(error)
+            raise
+        finally:
+            finish_run(record, int(code), participants.outcomes, found.problems, message)
+    _say_end(participants.outcomes, options)
     return code
 
 
@@ -76,16 +81,18 @@ class Participants:
     """Takes the units of all chosen participants through the rooms."""
 
     def __init__(
-        self, options: Options, found: Discovery, work: Path, record: Run, outcomes: list[Outcome]
+        self, options: Options, found: Discovery, work: Path, record: Run, command: Sequence[str]
     ) -> None:
-        """``outcomes`` is filled as the work goes on, so that an early end can still be recorded."""
-        self.options, self.found, self.work, self.record, self.outcomes = options, found, work, record, outcomes
-        self.sct = require_sct() if options.cord == "sct" else (sct_version() if options.cord == "auto" else None)
+        self.options, self.found, self.work, self.record = options, found, work, record
+        self.command = command
+        self.sct: str | None = None
+        #: Filled as the work goes on, so that an early end can still be recorded.
+        self.outcomes: list[Outcome] = []
         self.unforeseen = False
         self.workers = max(1, min(options.nprocs, len(found.units), int(options.mem_gb / WORKER_GB)))
 
     @cached_property
-    def segmenter(self):  # type: ignore[no-untyped-def]  # noqa: ANN201 - the type would import torch
+    def segmenter(self) -> Segmenter:
         """The lesion model, loaded once."""
         import torch
 
@@ -95,15 +102,17 @@ class Participants:
         return Segmenter(choose_device(self.options.device), self.options.weights, self.options.threshold)
 
     @cached_property
-    def localiser(self):  # type: ignore[no-untyped-def]  # noqa: ANN201
+    def localiser(self) -> Localiser:
         """The built-in localiser, loaded once."""
         from .localise import Localiser
 
         return Localiser(self.segmenter.device)
 
-    def run(self) -> None:
+    def run(self) -> ExitCode:
         """Work on all units; one outcome each, and one for each participant without any."""
         _ = self.segmenter  # weights and device are checked before any work
+        if self.options.cord != "builtin":
+            self.sct = require_sct() if self.options.cord == "sct" else sct_version()
         results = self._outcomes()
         for label, of_participant in groupby(results, key=lambda outcome: _participant(outcome)):
             self._finish(label, list(of_participant))
@@ -111,6 +120,10 @@ class Participants:
         for label in self.found.participants:
             if label not in served:
                 self._finish(label, [])
+        if self.unforeseen:
+            return ExitCode.UNFORESEEN
+        failed = any(isinstance(outcome, Failed) for outcome in self.outcomes)
+        return ExitCode.SOME_FAILED if failed else ExitCode.OK
 
     def _finish(self, label: str, outcomes: list[Outcome]) -> None:
         """Record what became of a participant, and write the page."""
@@ -125,21 +138,28 @@ class Participants:
         path = write_report(label, outcomes, self.found, self._report_run())
         log.info("sub-%s: report %s", label, path)
 
-    def _report_run(self):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    def _report_run(self) -> ReportRun:
         from .report import ReportRun
 
         return ReportRun(
-            output_dir=self.options.output_dir, command=" ".join(map(str, self.record.record["Command"])), version=__version__,  # type: ignore[call-overload]
-            started=self.record.started.isoformat(timespec="seconds"), cord_method=self._cord_method(),
-            device=str(self.segmenter.device), weights=self.segmenter.describe(), links={"raw": str(self.options.bids_dir)},
-        )  # fmt: skip
+            output_dir=self.options.output_dir,
+            command=shlex.join(self.command),
+            version=__version__,
+            started=self.record.started.isoformat(timespec="seconds"),
+            cord_method=self._cord_method(),
+            device=str(self.segmenter.device),
+            weights=self.segmenter.describe(),
+            links={"raw": str(self.options.bids_dir)},
+        )
 
     def _cord_method(self) -> str:
         return f"SCT {self.sct} sct_deepseg spinalcord" if self.sct else str(self.localiser.version)
 
     def _outcomes(self) -> Iterator[Outcome]:
         """Yield the outcome of each unit in order, each session written before its outcomes are yielded."""
-        for _, session in groupby(self._segmented(), key=lambda outcome: (_participant(outcome), _session(outcome))):
+        for _, session in groupby(
+            self._segmented(), key=lambda outcome: (_participant(outcome), _session(outcome))
+        ):
             outcomes = list(session)
             done = [outcome for outcome in outcomes if isinstance(outcome, Segmented)]
             write_session(done, self.options)
@@ -167,7 +187,9 @@ class Participants:
         inside = max(1, self.options.nprocs // self.workers)
         if self.sct:
             gpu = self.segmenter.device.type == "cuda"
-            return PrepareRequest(unit, folder, "sct", cord_method=self._cord_method(), sct_gpu=gpu, nprocs=inside)
+            return PrepareRequest(
+                unit, folder, "sct", cord_method=self._cord_method(), sct_gpu=gpu, nprocs=inside
+            )
         from .cords import find_cords
 
         cords = find_cords(unit, folder / "cords", lambda: self.localiser, self.localiser.version)
@@ -176,7 +198,11 @@ class Participants:
         )
 
     def _one(
-        self, workers: Workers, request: PrepareRequest, future: Future[Prepared], numbers: dict[tuple[str, str | None], int]
+        self,
+        workers: Workers,
+        request: PrepareRequest,
+        future: Future[Prepared],
+        numbers: dict[tuple[str, str | None], int],
     ) -> Outcome:
         """Return the outcome of one unit; whatever goes wrong with it stays with it."""
         unit = request.unit
@@ -194,9 +220,11 @@ class Participants:
             log.exception("%s: unforeseen failure", unit.name)
             self.unforeseen = True
             return Failed(
-                unit.participant, f"{unit.name}: unforeseen failure ({type(error).__name__}: {error}).",
-                "This is a defect of mscord; the log holds the details.", unit,
-            )  # fmt: skip
+                unit.participant,
+                f"{unit.name}: unforeseen failure ({type(error).__name__}: {error}).",
+                "This is a defect of mscord; the log holds the details.",
+                unit,
+            )
         numbers[key] = numbers.get(key, 0) + len(result.lesions)
         log.info("%s: %d lesions, %.0f mm3", unit.name, len(result.lesions), result.volume_mm3)
         return result
@@ -218,7 +246,10 @@ class Workers:
             return self.pool.submit(prepare, request)
 
     def result(self, request: PrepareRequest, future: Future[Prepared]) -> Prepared:
-        """Wait for a unit. A dead worker takes its whole pool along, so a unit that was caught up in that is tried again alone."""
+        """Wait for a unit.
+
+        A dead worker takes its whole pool along: a unit that was caught up in that is tried again alone.
+        """
         try:
             return future.result()
         except BrokenProcessPool:
@@ -305,6 +336,9 @@ def _session(outcome: Outcome) -> str | None:
 def _say_end(outcomes: Sequence[Outcome], options: Options) -> None:
     done = [outcome for outcome in outcomes if isinstance(outcome, Segmented)]
     log.info(
-        "%d units done, %d failed, %d lesions; see %s", len(done), len(outcomes) - len(done),
-        sum(len(outcome.lesions) for outcome in done), options.output_dir,
-    )  # fmt: skip
+        "%d units done, %d failed, %d lesions; see %s",
+        len(done),
+        len(outcomes) - len(done),
+        sum(len(outcome.lesions) for outcome in done),
+        options.output_dir,
+    )

@@ -17,7 +17,12 @@ SAMPLE_MM = 0.75
 
 
 def to_crop(
-    volume: FloatArray, grid: Grid, starts: NDArray[np.int64], common: Grid, transform: FloatArray, order: int = 1
+    volume: FloatArray,
+    grid: Grid,
+    starts: NDArray[np.int64],
+    common: Grid,
+    transform: FloatArray,
+    order: int = 1,
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Sample an image at the voxels of the crop.
 
@@ -46,7 +51,9 @@ def to_crop(
     index = grid.to_index(points @ transform[:3, :3].T + transform[:3, 3])
     upper = np.array(grid.shape) - 0.5
     coverage = np.all((index >= -0.5 - 1e-6) & (index <= upper + 1e-6), axis=-1)
-    sampled = ndimage.map_coordinates(volume, np.moveaxis(index, -1, 0), order=order, mode="nearest", output=np.float32)
+    sampled = ndimage.map_coordinates(
+        volume, np.moveaxis(index, -1, 0), order=order, mode="nearest", output=np.float32
+    )
     sampled[~coverage] = 0
     return sampled, coverage
 
@@ -79,14 +86,20 @@ def from_crop(
     if block is None:
         return result
     low, high = block
-    index = np.stack(np.meshgrid(*[np.arange(a, b) for a, b in zip(low, high, strict=True)], indexing="ij"), axis=-1)
+    index = np.stack(
+        np.meshgrid(*[np.arange(a, b) for a, b in zip(low, high, strict=True)], indexing="ij"), axis=-1
+    )
     back = np.linalg.inv(transform)
     total = np.zeros(index.shape[:3], np.float32)
     offsets = _sub_voxels(target.spacing_mm)
     for offset in offsets:
         points = target.to_mm(index + offset) @ back[:3, :3].T + back[:3, 3]
         total += ndimage.map_coordinates(
-            box.array, np.moveaxis(box.grid.to_index(points), -1, 0), order=1, mode="constant", output=np.float32
+            box.array,
+            np.moveaxis(box.grid.to_index(points), -1, 0),
+            order=1,
+            mode="constant",
+            output=np.float32,
         )
     result[tuple(slice(a, b) for a, b in zip(low, high, strict=True))] = total / len(offsets)
     return result
@@ -108,9 +121,13 @@ def labels_from_crop(
     nearest = ndimage.distance_transform_edt(box.array == 0, return_distances=False, return_indices=True)
     filled = box.array[tuple(nearest)]
     low, high = block
-    index = np.stack(np.meshgrid(*[np.arange(a, b) for a, b in zip(low, high, strict=True)], indexing="ij"), axis=-1)
+    index = np.stack(
+        np.meshgrid(*[np.arange(a, b) for a, b in zip(low, high, strict=True)], indexing="ij"), axis=-1
+    )
     back = np.linalg.inv(transform)
-    position = np.round(box.grid.to_index(target.to_mm(index.astype(float)) @ back[:3, :3].T + back[:3, 3])).astype(int)
+    position = np.round(
+        box.grid.to_index(target.to_mm(index.astype(float)) @ back[:3, :3].T + back[:3, 3])
+    ).astype(int)
     inside = np.all((position >= 0) & (position < np.array(filled.shape)), axis=-1)
     values = np.zeros(index.shape[:3], np.int32)
     values[inside] = filled[tuple(position[inside].T)]
@@ -125,7 +142,9 @@ def _sub_voxels(spacing_mm: FloatArray) -> NDArray[np.float64]:
     return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
 
 
-def _reach(box: Grid, target: Grid, transform: FloatArray) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+def _reach(
+    box: Grid, target: Grid, transform: FloatArray
+) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
     """Return the half-open index block of ``target`` that ``box`` can touch, or None."""
     corners = target.to_index(box.corners_mm() @ transform[:3, :3].T + transform[:3, 3])
     low = np.maximum(np.floor(corners.min(axis=0)).astype(np.int64) - 1, 0)

@@ -16,7 +16,6 @@ from scipy import ndimage
 from . import space
 from .errors import EnvironmentFault, UnitError
 from .model import checkpoint
-from .model.checkpoint import Weights
 from .model.network import Batch
 from .records import Lesion, Prepared, Segmented
 from .sequences import SLOTS
@@ -57,7 +56,9 @@ def choose_device(wanted: str) -> torch.device:
         )
     device = torch.device("cuda" if wanted == "auto" else wanted)
     if device.index is not None and device.index >= torch.cuda.device_count():
-        raise EnvironmentFault(f"--device {wanted} was asked for, but there are only {torch.cuda.device_count()} CUDA devices.")
+        raise EnvironmentFault(
+            f"--device {wanted} was asked for, but there are only {torch.cuda.device_count()} CUDA devices."
+        )
     return device
 
 
@@ -73,11 +74,17 @@ class Segmenter:
         Lowest probability of a lesion voxel; None takes the model card's.
     """
 
-    def __init__(self, device: torch.device, weights: Path | None = None, threshold: float | None = None) -> None:
+    def __init__(
+        self, device: torch.device, weights: Path | None = None, threshold: float | None = None
+    ) -> None:
         self.device = device
         self.weights = checkpoint.load(weights or checkpoint.SHIPPED / "lesion.safetensors")
-        if self.weights.network.config.outputs[0] != "lesion" or self.weights.network.config.slots != len(SLOTS):
-            raise EnvironmentFault(f"The weights {self.weights.name} are not a lesion model for the sequences {', '.join(SLOTS)}.")
+        if self.weights.network.config.outputs[0] != "lesion" or self.weights.network.config.slots != len(
+            SLOTS
+        ):
+            raise EnvironmentFault(
+                f"The weights {self.weights.name} are not a lesion model for the sequences {', '.join(SLOTS)}."
+            )
         self.weights.network.to(device)
         operating = self.weights.card.get("operating_point", {})
         self.threshold = float(threshold if threshold is not None else operating.get("threshold", 0.5))
@@ -87,9 +94,12 @@ class Segmenter:
         """Return name, checksum and notice of the weights, for sidecars and reports."""
         card = self.weights.card
         return {
-            "name": str(card.get("name", self.weights.name)), "file": self.weights.name, "sha256": self.weights.sha256,
-            "data": str(card.get("data", "")), "notice": str(card.get("notice", "")),
-        }  # fmt: skip
+            "name": str(card.get("name", self.weights.name)),
+            "file": self.weights.name,
+            "sha256": self.weights.sha256,
+            "data": str(card.get("data", "")),
+            "notice": str(card.get("notice", "")),
+        }
 
     def segment(self, prepared: Prepared, folder: Path, first_index: int = 1) -> Segmented:
         """Find the lesions of a unit.
@@ -114,10 +124,14 @@ class Segmenter:
         np.savez_compressed(part, probability=probability, instances=instances)
         part.replace(maps)
         return Segmented(
-            prepared=prepared, maps=maps, lesions=lesions, threshold=self.threshold,
-            minimum_volume_mm3=self.minimum_volume_mm3, weights=self.describe(),
+            prepared=prepared,
+            maps=maps,
+            lesions=lesions,
+            threshold=self.threshold,
+            minimum_volume_mm3=self.minimum_volume_mm3,
+            weights=self.describe(),
             seconds={"segment": time.perf_counter() - began},
-        )  # fmt: skip
+        )
 
     def probability(self, crop: Crop, sequences: tuple[str, ...]) -> NDArray[np.float32]:
         """Return lesion probability, shape (48, 48, N); 0 where no sequence has data.
@@ -127,20 +141,27 @@ class Segmenter:
         slots = [SLOTS.index(name) for name in sequences]
         images, coverage, cord, inner = _padded(crop)
         with torch.inference_mode():
-            result = tiled(cord.shape, WINDOW, lambda window: self._window(images, coverage, cord, slots, window))
+            result = tiled(
+                cord.shape, WINDOW, lambda window: self._window(images, coverage, cord, slots, window)
+            )
         return np.asarray(result[..., inner] * crop.coverage.any(axis=0), np.float32)
 
     def _window(
-        self, images: FloatArray, coverage: FloatArray, cord: FloatArray, slots: list[int], window: tuple[slice, ...]
+        self,
+        images: FloatArray,
+        coverage: FloatArray,
+        cord: FloatArray,
+        slots: list[int],
+        window: tuple[slice, ...],
     ) -> FloatArray | None:
         if not (cord[window] > 0).any():
             return None
-        rows = [n for n in range(len(slots)) if coverage[(n, *window)].any()]
+        rows = [n for n in range(len(slots)) if coverage[n][window].any()]
         if not rows:
             return None
         own = [slots[n] for n in rows]
-        image = torch.from_numpy(np.stack([images[(n, *window)] for n in rows]))[:, None].to(self.device)
-        cover = torch.from_numpy(np.stack([coverage[(n, *window)] for n in rows]))[:, None].to(self.device)
+        image = torch.from_numpy(np.stack([images[n][window] for n in rows]))[:, None].to(self.device)
+        cover = torch.from_numpy(np.stack([coverage[n][window] for n in rows]))[:, None].to(self.device)
         batch = Batch(image, cover, tuple(own), tuple(0 for _ in rows), 1)
         return np.asarray(torch.sigmoid(self.weights.network(batch)[0, 0]).float().cpu().numpy())
 
@@ -206,11 +227,14 @@ def find_lesions(
         )
         lesions.append(
             Lesion(
-                index=number, volume_mm3=float(inside.sum() * voxel_mm3),
+                index=number,
+                volume_mm3=float(inside.sum() * voxel_mm3),
                 length_mm=float((slices[-1] - slices[0] + 1) * space.SPACING_MM),
-                position_mm=(float(centre[0]), float(centre[1]), float(centre[2])), probability=float(values.max()),
-                mean_probability=float(values.mean()), sequences=covering,
-            )  # fmt: skip
+                position_mm=(float(centre[0]), float(centre[1]), float(centre[2])),
+                probability=float(values.max()),
+                mean_probability=float(values.mean()),
+                sequences=covering,
+            )
         )
     return instances, tuple(lesions)
 
@@ -223,6 +247,8 @@ def _padded(crop: Crop) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArr
     widths = ((0, 0), (0, 0), (before, extra - before))
     four = ((0, 0), *widths)
     return (
-        np.pad(crop.images.astype(np.float32), four), np.pad(crop.coverage.astype(np.float32), four),
-        np.pad(crop.cord, widths), slice(before, before + n),
-    )  # fmt: skip
+        np.pad(crop.images.astype(np.float32), four),
+        np.pad(crop.coverage.astype(np.float32), four),
+        np.pad(crop.cord, widths),
+        slice(before, before + n),
+    )

@@ -19,7 +19,7 @@ def window_starts(length: int, size: int) -> list[int]:
     if length <= size:
         return [0]
     count = 1 + int(np.ceil((length - size) / (size / 2)))
-    return [int(round(start)) for start in np.linspace(0, length - size, count)]
+    return [round(start) for start in np.linspace(0, length - size, count)]
 
 
 def windows(shape: tuple[int, ...], size: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:

@@ -222,12 +222,9 @@ def test_processes_make_no_difference(neck, tmp_path):
         assert np.array_equal(alignment.transform, two.alignments[path].transform)
 
 
-# With SCT
-
-
 @pytest.fixture
 def with_sct(neck, tmp_path, monkeypatch):
-    """A request of two images of one grid, whose cords a fake SCT finds; and the way to change its behaviour."""
+    """A request of two images of one grid, whose cords a fake SCT finds; and how to change that SCT."""
     reference = neck[0][0]
     twin_path = save(tmp_path / "input" / "sub-01_T1w.nii.gz", scan(reference.grid, "T1"), reference.grid)
     twin = Image(twin_path, "01", None, {}, "T1w", "T1", reference.plane, reference.grid)
@@ -295,9 +292,6 @@ def test_a_killed_worker_ends_the_unit_and_not_the_app(with_sct):
         prepare(request(nprocs=2))
     use("good")
     assert prepare(request(nprocs=2)).sequences == ("T2Sag", "T1")
-
-
-# Processes and imports
 
 
 def prepare_and_look(request):

@@ -1,0 +1,1 @@
+"""The network, its parts, and its weights on disk."""

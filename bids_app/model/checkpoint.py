@@ -54,8 +54,11 @@ def checksum(path: Path) -> str:
 def save(path: Path, network: MultiSequenceNet, card: Mapping[str, Any]) -> None:
     """Write weights (half precision) and their card (same name, ``.json``)."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    state = {name: value.detach().to(torch.float16).contiguous() for name, value in network.state_dict().items()}
+    state = {
+        name: value.detach().to(torch.float16).contiguous() for name, value in network.state_dict().items()
+    }
     save_file(state, path)
+    path.chmod(0o644)  # the library writes files that only their owner can read
     full = {"network": asdict(network.config), **card, "sha256": checksum(path)}
     path.with_suffix(".json").write_text(json.dumps(full, indent=2) + "\n", encoding="utf-8")
 
@@ -73,16 +76,21 @@ def load(path: Path) -> Weights:
         card = json.loads(card_path.read_text(encoding="utf-8"))
         digest = checksum(path)
         config = NetworkConfig(
-            slots=int(card["network"]["slots"]), channels=tuple(card["network"]["channels"]), outputs=tuple(card["network"]["outputs"])
+            slots=int(card["network"]["slots"]),
+            channels=tuple(card["network"]["channels"]),
+            outputs=tuple(card["network"]["outputs"]),
         )
         if digest != card["sha256"]:
-            raise EnvironmentFault(f"The weights {path.name} are not those that {card_path.name} describes: their SHA-256 differs.")
+            raise EnvironmentFault(
+                f"The weights {path.name} are not those that {card_path.name} describes: their SHA-256 differs."
+            )
         network = MultiSequenceNet(config)
         network.load_state_dict({name: value.float() for name, value in load_file(path).items()})
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
         raise EnvironmentFault(
-            f"The weights {path.name} cannot be used ({reason}).", "A .safetensors file with its .json card beside it is needed."
+            f"The weights {path.name} cannot be used ({reason}).",
+            "A .safetensors file with its .json card beside it is needed.",
         ) from error
     network.eval()
     return Weights(network, card, digest, path.name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -64,7 +65,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.stem = ConvNorm(1, channels[0])
         self.stem2 = ConvNorm(channels[0], channels[0])
-        self.down = nn.ModuleList(ConvNorm(a, b, stride=2) for a, b in zip(channels, channels[1:], strict=False))
+        self.down = nn.ModuleList(ConvNorm(a, b, stride=2) for a, b in itertools.pairwise(channels))
         self.blocks = nn.ModuleList(Residual(width) for width in channels[1:])
 
     def forward(self, image: Tensor, coverage: Sequence[Tensor | None]) -> list[Tensor]:
@@ -82,7 +83,7 @@ class Decoder(nn.Module):
 
     def __init__(self, channels: Sequence[int], outputs: int) -> None:
         super().__init__()
-        pairs = list(zip(channels, channels[1:], strict=False))
+        pairs = list(itertools.pairwise(channels))
         self.up = nn.ModuleList(nn.ConvTranspose3d(deep, wide, 2, stride=2) for wide, deep in pairs)
         self.conv = nn.ModuleList(ConvNorm(2 * wide, wide) for wide, _ in pairs)
         self.head = nn.Conv3d(channels[0], outputs, 1)

@@ -1,0 +1,1 @@
+"""Simulate: whole participants with lesions, as training samples and as BIDS datasets."""

@@ -17,13 +17,26 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .draw import Draw, Field, smooth_profile
+from .draw import Draw, smooth_profile
 
 TABLES = Path(__file__).parent / "tables"
 #: Levels in the tables: C1 to L1.
 LEVELS = 20
 #: Order of the rows of `Anatomy.profiles`.
-PROFILES = ("x", "y", "turn", "ap", "rl", "canal_x", "canal_y", "canal_ap", "canal_rl", "level", "wobble", "bulge")
+PROFILES = (
+    "x",
+    "y",
+    "turn",
+    "ap",
+    "rl",
+    "canal_x",
+    "canal_y",
+    "canal_ap",
+    "canal_rl",
+    "level",
+    "wobble",
+    "bulge",
+)
 
 
 @cache
@@ -121,21 +134,35 @@ class Anatomy:
         radius = torch.sqrt(u * u + v * v) + 1e-4
         rho = torch.sqrt((u / (row["rl"] / 2)) ** 2 + (v / (row["ap"] / 2)) ** 2) + 1e-4
         angle = torch.atan2(v, u)
-        wobble = 1 + 0.04 * torch.cos(3 * angle + 2 * row["wobble"]) + 0.03 * torch.cos(2 * angle - row["wobble"])
+        wobble = (
+            1 + 0.04 * torch.cos(3 * angle + 2 * row["wobble"]) + 0.03 * torch.cos(2 * angle - row["wobble"])
+        )
         cord_distance = radius - radius / rho * wobble
         canal_u, canal_v = points[:, 0] - row["canal_x"], points[:, 1] - row["canal_y"]
         canal_radius = torch.sqrt(canal_u**2 + canal_v**2) + 1e-4
-        canal_rho = torch.sqrt((canal_u / (row["canal_rl"] / 2)) ** 2 + (canal_v / (row["canal_ap"] / 2)) ** 2) + 1e-4
+        canal_rho = (
+            torch.sqrt((canal_u / (row["canal_rl"] / 2)) ** 2 + (canal_v / (row["canal_ap"] / 2)) ** 2) + 1e-4
+        )
         # A disc or a ligament pushes the front wall of the canal in.
         front = (canal_v / canal_radius).clamp(min=0) ** 2
         canal_distance = canal_radius - canal_radius / canal_rho + row["bulge"] * front
-        ends = torch.sigmoid((self.top - points[:, 2]) / 0.7) * torch.sigmoid((points[:, 2] - self.bottom) / 0.7)
+        ends = torch.sigmoid((self.top - points[:, 2]) / 0.7) * torch.sigmoid(
+            (points[:, 2] - self.bottom) / 0.7
+        )
         return Local(
-            u=u, v=v, z=points[:, 2], half_rl=row["rl"] / 2, half_ap=row["ap"] / 2,
-            cord_distance=cord_distance, canal_distance=canal_distance,
-            canal_u=canal_u, canal_v=canal_v, canal_half_ap=row["canal_ap"] / 2, level=row["level"],
+            u=u,
+            v=v,
+            z=points[:, 2],
+            half_rl=row["rl"] / 2,
+            half_ap=row["ap"] / 2,
+            cord_distance=cord_distance,
+            canal_distance=canal_distance,
+            canal_u=canal_u,
+            canal_v=canal_v,
+            canal_half_ap=row["canal_ap"] / 2,
+            level=row["level"],
             cord=torch.sigmoid(-cord_distance / 0.18) * ends,
-        )  # fmt: skip
+        )
 
 
 def grey_matter(local: Local) -> Tensor:
@@ -149,13 +176,20 @@ def grey_matter(local: Local) -> Tensor:
     width = thin * thick
     height = (level - 1) / 6.5 * 2 - 1
     unit = torch.stack(
-        [(local.v / local.half_ap) / torch.sqrt(width), (local.u / local.half_rl) / width, height.clamp(-1, 1)], dim=-1
+        [
+            (local.v / local.half_ap) / torch.sqrt(width),
+            (local.u / local.half_rl) / width,
+            height.clamp(-1, 1),
+        ],
+        dim=-1,
     )
     table = _grey_table().to(unit)
     return F.grid_sample(table, unit[None, None, None], align_corners=True)[0, 0, 0, 0]
 
 
-def draw_anatomy(draw: Draw, z_low: float, z_high: float, level_at_middle: float, centred: bool = True) -> Anatomy:
+def draw_anatomy(
+    draw: Draw, z_low: float, z_high: float, level_at_middle: float, centred: bool = True
+) -> Anatomy:
     """Draw a cord that spans at least the given z range.
 
     Parameters
@@ -196,33 +230,49 @@ def _sizes(draw: Draw, level: Tensor, count: int) -> dict[str, Tensor]:
     local = smooth_profile(draw, 6, count, 15.0)
     atrophy = draw.uniform(0.75, 1.0) if draw.chance(0.3) else 1.0
     rows = {
-        "ap": atrophy * (by_level("cord_ap_mean") + 1.6 * draw.normal() * by_level("cord_ap_sd") + 0.2 * local[0]),
-        "rl": atrophy * (by_level("cord_rl_mean") + 1.6 * draw.normal() * by_level("cord_rl_sd") + 0.25 * local[1]),
-        "canal_ap": by_level("canal_ap_mean") + 1.5 * draw.normal() * by_level("canal_ap_sd") + 0.4 * local[2],
-        "canal_rl": by_level("canal_rl_mean") + 1.5 * draw.normal() * by_level("canal_rl_sd") + 0.5 * local[3],
+        "ap": atrophy
+        * (by_level("cord_ap_mean") + 1.6 * draw.normal() * by_level("cord_ap_sd") + 0.2 * local[0]),
+        "rl": atrophy
+        * (by_level("cord_rl_mean") + 1.6 * draw.normal() * by_level("cord_rl_sd") + 0.25 * local[1]),
+        "canal_ap": by_level("canal_ap_mean")
+        + 1.5 * draw.normal() * by_level("canal_ap_sd")
+        + 0.4 * local[2],
+        "canal_rl": by_level("canal_rl_mean")
+        + 1.5 * draw.normal() * by_level("canal_rl_sd")
+        + 0.5 * local[3],
         "wobble": 1.5 * local[4],
     }
     rows["ap"], rows["rl"] = rows["ap"].clamp(4, 11), rows["rl"].clamp(4.5, 17)
     phase = level - level.floor()
     at_disc = torch.exp(-((torch.minimum(phase, 1 - phase) / 0.12) ** 2))
-    rows["bulge"] = at_disc * (draw.uniform(0, 1.5) + 0.7 * local[5]).clamp(min=0) * (2.0 if draw.chance(0.15) else 0.8)
+    rows["bulge"] = (
+        at_disc * (draw.uniform(0, 1.5) + 0.7 * local[5]).clamp(min=0) * (2.0 if draw.chance(0.15) else 0.8)
+    )
     # CSF may be as thin as a film but not absent on all sides: stenosis comes from bulges.
     rows["canal_ap"] = torch.maximum(rows["canal_ap"] * draw.uniform(0.85, 1.1), rows["ap"] + 1.0)
     rows["canal_rl"] = torch.maximum(rows["canal_rl"] * draw.uniform(0.85, 1.1), rows["rl"] + 1.6)
     return rows
 
 
-def _course(draw: Draw, z: Tensor, middle: float, rows: dict[str, Tensor], centred: bool) -> dict[str, Tensor]:
+def _course(
+    draw: Draw, z: Tensor, middle: float, rows: dict[str, Tensor], centred: bool
+) -> dict[str, Tensor]:
     """Draw the cord's and the canal's centre (world mm) and the cord's turn (radians)."""
     along = z - middle
     bend = draw.normal(0, 0.0012)
     tilt = draw.normal(0, 0.12)
-    y = tilt * along + bend * along**2 + draw.uniform(0, 4) * torch.sin(along / draw.uniform(35, 60) + draw.uniform(0, 6))
-    x = draw.normal(0, 0.03) * along + draw.uniform(0, 2.5) * torch.sin(along / draw.uniform(40, 90) + draw.uniform(0, 6))
+    y = (
+        tilt * along
+        + bend * along**2
+        + draw.uniform(0, 4) * torch.sin(along / draw.uniform(35, 60) + draw.uniform(0, 6))
+    )
+    x = draw.normal(0, 0.03) * along + draw.uniform(0, 2.5) * torch.sin(
+        along / draw.uniform(40, 90) + draw.uniform(0, 6)
+    )
     smooth = smooth_profile(draw, 4, len(z), 20.0)
     x, y = x + 0.3 * smooth[0], y + 0.3 * smooth[1]
     if centred:
-        at = int(round(middle - float(z[0])))
+        at = round(middle - float(z[0]))
         x, y = x - x[at], y - y[at]
     slack_v = ((rows["canal_ap"] - rows["ap"]) / 2 - 0.4).clamp(min=0)
     slack_u = ((rows["canal_rl"] - rows["rl"]) / 2 - 0.6).clamp(min=0)
@@ -230,6 +280,9 @@ def _course(draw: Draw, z: Tensor, middle: float, rows: dict[str, Tensor], centr
     shift_u = (draw.normal(0, 0.15) + 0.1 * smooth[3]).clamp(-0.6, 0.6)
     turn = draw.normal(0, 0.07) + 0.03 * smooth[0]
     return {
-        "x": x, "y": y, "turn": turn,
-        "canal_x": x - shift_u * slack_u, "canal_y": y - shift_v * slack_v,
-    }  # fmt: skip
+        "x": x,
+        "y": y,
+        "turn": turn,
+        "canal_x": x - shift_u * slack_u,
+        "canal_y": y - shift_v * slack_v,
+    }

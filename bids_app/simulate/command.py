@@ -15,18 +15,28 @@ log = logging.getLogger("bids_app")
 def parser() -> argparse.ArgumentParser:
     """Return the command line of ``mscord-simulate``."""
     result = argparse.ArgumentParser(
-        prog="mscord-simulate", description="Write a BIDS dataset of simulated spinal cord MRI, with the true masks under derivatives/truth."
+        prog="mscord-simulate",
+        description="Write a BIDS dataset of simulated spinal cord MRI, with the true masks under derivatives/truth.",
     )
     result.add_argument("output_dir", type=Path, help="a new or empty folder")
-    result.add_argument("--participants", type=int, default=4, metavar="N", help="how many (default: %(default)s)")
-    result.add_argument("--seed", type=int, default=0, help="equal seeds give equal datasets (default: %(default)s)")
+    result.add_argument(
+        "--participants", type=int, default=4, metavar="N", help="how many (default: %(default)s)"
+    )
+    result.add_argument(
+        "--seed", type=int, default=0, help="equal seeds give equal datasets (default: %(default)s)"
+    )
     return result
 
 
 def main(argv: list[str] | None = None) -> int:
     """Simulate; returns the exit status."""
     options = parser().parse_args(argv)
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(message)s",
+        datefmt="%H:%M:%S",
+    )
     try:
         simulate(options.output_dir, options.participants, options.seed)
     except MscordError as error:

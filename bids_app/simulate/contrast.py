@@ -32,15 +32,60 @@ class Palette:
     air_noise: bool = False
 
 
-_T2 = Palette((1.0, 1.3), (1.3, 4.0), (0.25, 1.15), (0.15, 1.4), (0.4, 2.0), (0.15, 0.7), (0.05, 0.4), (0.08, 0.8), 0.65)
+_T2 = Palette(
+    (1.0, 1.3), (1.3, 4.0), (0.25, 1.15), (0.15, 1.4), (0.4, 2.0), (0.15, 0.7), (0.05, 0.4), (0.08, 0.8), 0.65
+)
 PALETTES: dict[str, Palette] = {
     "T2Sag": _T2,
-    "STIR": Palette((1.0, 1.3), (1.3, 4.0), (0.1, 0.5), (0.1, 1.0), (0.02, 0.3), (0.2, 0.7), (0.05, 0.4), (0.1, 0.9), 0.9),
-    "T2starAx": Palette((1.02, 1.65), (0.9, 2.6), (0.1, 0.6), (0.3, 1.2), (0.3, 1.5), (0.3, 1.0), (0.05, 0.5), (0.08, 0.6), 0.9),
-    "T1": Palette((0.72, 0.98), (0.12, 0.65), (0.4, 1.3), (0.4, 0.9), (1.1, 2.6), (0.4, 0.9), (0.1, 0.5), (-0.35, 0.02), 0.25),
-    "T2Ax": Palette((1.0, 1.35), (1.3, 4.0), (0.2, 1.1), (0.15, 1.2), (0.4, 2.0), (0.15, 0.7), (0.05, 0.4), (0.08, 0.8), 0.8),
-    "MP2RAGE": Palette((0.55, 0.92), (0.02, 0.35), (0.2, 0.9), (0.3, 0.8), (0.8, 1.6), (0.4, 0.8), (0.1, 0.5), (-0.5, -0.08), 0.9, True),
-}  # fmt: skip
+    "STIR": Palette(
+        (1.0, 1.3), (1.3, 4.0), (0.1, 0.5), (0.1, 1.0), (0.02, 0.3), (0.2, 0.7), (0.05, 0.4), (0.1, 0.9), 0.9
+    ),
+    "T2starAx": Palette(
+        (1.02, 1.65),
+        (0.9, 2.6),
+        (0.1, 0.6),
+        (0.3, 1.2),
+        (0.3, 1.5),
+        (0.3, 1.0),
+        (0.05, 0.5),
+        (0.08, 0.6),
+        0.9,
+    ),
+    "T1": Palette(
+        (0.72, 0.98),
+        (0.12, 0.65),
+        (0.4, 1.3),
+        (0.4, 0.9),
+        (1.1, 2.6),
+        (0.4, 0.9),
+        (0.1, 0.5),
+        (-0.35, 0.02),
+        0.25,
+    ),
+    "T2Ax": Palette(
+        (1.0, 1.35),
+        (1.3, 4.0),
+        (0.2, 1.1),
+        (0.15, 1.2),
+        (0.4, 2.0),
+        (0.15, 0.7),
+        (0.05, 0.4),
+        (0.08, 0.8),
+        0.8,
+    ),
+    "MP2RAGE": Palette(
+        (0.55, 0.92),
+        (0.02, 0.35),
+        (0.2, 0.9),
+        (0.3, 0.8),
+        (0.8, 1.6),
+        (0.4, 0.8),
+        (0.1, 0.5),
+        (-0.5, -0.08),
+        0.9,
+        True,
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -68,19 +113,24 @@ def draw_levels(draw: Draw, sequence: str) -> Levels:
     if sequence in ("T2Sag", "T2Ax", "STIR") and draw.chance(0.08):
         csf = draw.uniform(0.6, 1.3)
     side, front = draw.uniform(-0.35, 0.35), draw.uniform(-0.5, 0.5)
-    horns = tuple(
+    left_front, right_front, left_back, right_back = (
         (1 + s * side) * (1 + f * front) * draw.uniform(0.8, 1.2) for f in (1, -1) for s in (-1, 1)
     )
     return Levels(
-        grey=draw.uniform(*palette.grey), csf=csf, bone=draw.uniform(*palette.bone), disc=draw.uniform(*palette.disc),
-        fat=draw.uniform(*palette.fat), muscle=draw.uniform(*palette.muscle), ligament=draw.uniform(*palette.ligament),
-        horns=horns, texture=draw.uniform(0.0, 0.06),  # type: ignore[arg-type]
-    )  # fmt: skip
+        grey=draw.uniform(*palette.grey),
+        csf=csf,
+        bone=draw.uniform(*palette.bone),
+        disc=draw.uniform(*palette.disc),
+        fat=draw.uniform(*palette.fat),
+        muscle=draw.uniform(*palette.muscle),
+        ligament=draw.uniform(*palette.ligament),
+        horns=(left_front, right_front, left_back, right_back),
+        texture=draw.uniform(0.0, 0.06),
+    )
 
 
 def lesion_change(draw: Draw, sequence: str, strength: float, visibility: float | None = None) -> float:
-    """Draw the relative change of signal of one lesion in one sequence; 0 where the sequence does not show
-    it.
+    """Draw the relative change of signal of one lesion in one sequence; 0 where it does not show.
 
     ``strength`` in 0..1 belongs to the lesion: a lesion that is faint in one sequence tends to be faint in
     the others.

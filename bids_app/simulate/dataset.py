@@ -12,14 +12,18 @@ from .participant import SimulatedImage, simulate_participant
 
 #: BIDS name of each simulated sequence: entities and suffix.
 NAMES = {
-    "T2Sag": ("acq-sag", "T2w"), "STIR": ("acq-sagSTIR", "T2w"), "T2starAx": ("acq-ax", "T2starw"), "T1": ("acq-sag", "T1w"),
-    "T2Ax": ("acq-ax", "T2w"), "MP2RAGE": ("", "UNIT1"),
-}  # fmt: skip
+    "T2Sag": ("acq-sag", "T2w"),
+    "STIR": ("acq-sagSTIR", "T2w"),
+    "T2starAx": ("acq-ax", "T2starw"),
+    "T1": ("acq-sag", "T1w"),
+    "T2Ax": ("acq-ax", "T2w"),
+    "MP2RAGE": ("", "UNIT1"),
+}
 _README = """Simulated spinal cord MRI of people with and without multiple sclerosis lesions.
 
-Made by mscord-simulate {version}. No image shows a person. Lesion (label-lesion) and cord (label-SC) masks on the grid of every image
-lie in derivatives/truth; a lesion counts where at least one of the participant's sequences shows it. Scores on these data are
-scores on simulated data and say nothing of real scans.
+Made by mscord-simulate {version}. No image shows a person. Lesion (label-lesion) and cord (label-SC) masks on
+the grid of every image lie in derivatives/truth; a lesion counts where at least one of the participant's
+sequences shows it. Scores on these data are scores on simulated data and say nothing of real scans.
 """
 
 
@@ -27,18 +31,34 @@ def start_dataset(folder: Path) -> None:
     """Write what a dataset has at its top."""
     truth = folder / "derivatives" / "truth"
     generated = [{"Name": "mscord-simulate", "Version": __version__}]
-    common = {"BIDSVersion": "1.10.0", "Authors": ["mscord-simulate", "The developers of mscord"], "License": "CC0", "GeneratedBy": generated}
-    _json(folder / "dataset_description.json", {"Name": "Simulated spinal cords", "DatasetType": "raw", **common})
-    _json(truth / "dataset_description.json", {
-        "Name": "Lesions and cords of the simulated spinal cords", "DatasetType": "derivative", **common, "DatasetLinks": {"raw": "../.."},
-    })  # fmt: skip
+    common = {
+        "BIDSVersion": "1.10.0",
+        "Authors": ["mscord-simulate", "The developers of mscord"],
+        "License": "CC0",
+        "GeneratedBy": generated,
+    }
+    _json(
+        folder / "dataset_description.json",
+        {"Name": "Simulated spinal cords", "DatasetType": "raw", **common},
+    )
+    _json(
+        truth / "dataset_description.json",
+        {
+            "Name": "Lesions and cords of the simulated spinal cords",
+            "DatasetType": "derivative",
+            **common,
+            "DatasetLinks": {"raw": "../.."},
+        },
+    )
     write_text(folder / "README", _README.format(version=__version__))
     write_text(truth / "README", _README.format(version=__version__))
 
 
 def write_participants(folder: Path, labels: list[str]) -> None:
     """Write the table of participants."""
-    write_text(folder / "participants.tsv", "participant_id\n" + "".join(f"sub-{label}\n" for label in labels))
+    write_text(
+        folder / "participants.tsv", "participant_id\n" + "".join(f"sub-{label}\n" for label in labels)
+    )
 
 
 def write_participant(folder: Path, label: str, seed: int) -> list[SimulatedImage]:
@@ -54,17 +74,25 @@ def write_participant(folder: Path, label: str, seed: int) -> list[SimulatedImag
         for mask, name, kind in ((one.lesion, "lesion", "Lesion"), (one.cord, "SC", "ROI")):
             path = truth / f"{stem}_space-orig_label-{name}_desc-{suffix}_mask.nii.gz"
             write_image(path, mask)
-            _json(path.with_name(path.name.replace(".nii.gz", ".json")), {
-                "Type": kind, "SpatialReference": "orig", "Description": f"Simulated {'lesions' if name == 'lesion' else 'spinal cord'}.",
-                "Sources": [f"bids:raw:sub-{label}/anat/{stem}_{suffix}.nii.gz"],
-            })  # fmt: skip
+            _json(
+                path.with_name(path.name.replace(".nii.gz", ".json")),
+                {
+                    "Type": kind,
+                    "SpatialReference": "orig",
+                    "Description": f"Simulated {'lesions' if name == 'lesion' else 'spinal cord'}.",
+                    "Sources": [f"bids:raw:sub-{label}/anat/{stem}_{suffix}.nii.gz"],
+                },
+            )
     return images
 
 
 def _sidecar(one: SimulatedImage) -> dict[str, object]:
     record: dict[str, object] = {
-        "Modality": "MR", "Manufacturer": "mscord-simulate", "MagneticFieldStrength": 3, "SeriesDescription": f"simulated {one.sequence} {one.plane}",
-    }  # fmt: skip
+        "Modality": "MR",
+        "Manufacturer": "mscord-simulate",
+        "MagneticFieldStrength": 3,
+        "SeriesDescription": f"simulated {one.sequence} {one.plane}",
+    }
     if one.sequence == "STIR":
         record["InversionTime"] = 0.2
     return record

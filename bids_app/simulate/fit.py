@@ -51,11 +51,17 @@ def diameters(shape: Path) -> list[dict[str, str]]:
     for row in rows:
         structure = "canal" if row["structure"].startswith("canal") else "cord"
         key = (structure, int(row["VertLevel"]))
-        if row["structure"] != "cord_vuiis_ms" and int(row["people"]) >= int(chosen.get(key, {"people": "0"})["people"]):
+        if row["structure"] != "cord_vuiis_ms" and int(row["people"]) >= int(
+            chosen.get(key, {"people": "0"})["people"]
+        ):
             chosen[key] = row
     keep = ("ap_mean", "ap_sd", "rl_mean", "rl_sd", "pam50_length_mm", "people")
     return [
-        {"structure": structure, "level": str(level), **{name: chosen[structure, level][name] for name in keep}}
+        {
+            "structure": structure,
+            "level": str(level),
+            **{name: chosen[structure, level][name] for name in keep},
+        }
         for structure, level in sorted(chosen)
     ]
 

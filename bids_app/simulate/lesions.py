@@ -63,9 +63,14 @@ def draw_lesion(draw: Draw, z: float) -> Lesion:
     first = draw.log_uniform(0.8, 3.2)
     radii = (first, min(max(first * draw.log_uniform(0.55, 1.8), 0.7), 3.6), draw.log_uniform(1.5, 18.0))
     return Lesion(
-        z=z, radial=radial, angle=angle, radii_mm=radii, turn=draw.uniform(0, torch.pi),
-        edge=draw.uniform(0.05, 0.25), strength=draw.uniform(0, 1),
-    )  # fmt: skip
+        z=z,
+        radial=radial,
+        angle=angle,
+        radii_mm=radii,
+        turn=draw.uniform(0, torch.pi),
+        edge=draw.uniform(0.05, 0.25),
+        strength=draw.uniform(0, 1),
+    )
 
 
 def occupancy(lesion: Lesion, local: Local, anatomy: Anatomy, noise: Tensor) -> Tensor:

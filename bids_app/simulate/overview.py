@@ -42,9 +42,12 @@ def make_overview(seed: int) -> Patch:
     values, covered = sample(image, stack, points)
     cord = look(body, points.reshape(-1, 3)).local.cord.reshape(SHAPE)
     return Patch(
-        images=space.normalise(values.numpy(), covered.numpy()).astype(np.float16)[None], coverage=covered.numpy()[None],
-        slots=(0,), lesion=np.zeros(SHAPE, bool), cord=(cord * covered).numpy().astype(np.float16),
-    )  # fmt: skip
+        images=space.normalise(values.numpy(), covered.numpy()).astype(np.float16)[None],
+        coverage=covered.numpy()[None],
+        slots=(0,),
+        lesion=np.zeros(SHAPE, bool),
+        cord=(cord * covered).numpy().astype(np.float16),
+    )
 
 
 def _grid(draw: Draw, size: torch.Tensor, aside: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -59,7 +62,9 @@ def _grid(draw: Draw, size: torch.Tensor, aside: float) -> tuple[torch.Tensor, t
     return points, flat.amin(0), flat.amax(0)
 
 
-def _field_of_view(draw: Draw, protocol: Protocol, points: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> Stack:
+def _field_of_view(
+    draw: Draw, protocol: Protocol, points: torch.Tensor, low: torch.Tensor, high: torch.Tensor
+) -> Stack:
     """Draw the stack: in-plane at least 1.6 mm (finer is lost at 2 mm), and often a field of view smaller than the sample."""
     coarse = replace(protocol, in_plane_mm=max(1.6, protocol.in_plane_mm), blur_mm=0.7)
     if coarse.plane == ISOTROPIC:

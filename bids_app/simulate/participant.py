@@ -21,7 +21,14 @@ from .scan import Protocol, Stack, acquire, draw_protocol, stack_over
 from .tissue import Body, draw_body, look
 
 #: Share of the participants who have each sequence: 247, 137, 119, 63, 52 and 36 of 247 (Walsh et al. 2024).
-PRESENCE = {"T2Sag": 1.0, "STIR": 137 / 247, "T2starAx": 119 / 247, "T1": 63 / 247, "T2Ax": 52 / 247, "MP2RAGE": 36 / 247}
+PRESENCE = {
+    "T2Sag": 1.0,
+    "STIR": 137 / 247,
+    "T2starAx": 119 / 247,
+    "T1": 63 / 247,
+    "T2Ax": 52 / 247,
+    "MP2RAGE": 36 / 247,
+}
 #: Array orders met in practice, by plane (nibabel letters).
 ORDERS = {SAGITTAL: ("PSR", "PIR", "RAS"), AXIAL: ("LAS", "RAS", "LPS"), ISOTROPIC: ("RAS", "PSR", "LAS")}
 #: Smallest pixel of a written scan by plane, mm.
@@ -72,7 +79,8 @@ def simulate_participant(seed: int, sequences: tuple[str, ...] = ()) -> list[Sim
     lesions = draw_lesions(draw.fork(), count, -half + 8, top)
     shown = draw.fork()
     lesions = tuple(
-        replace(lesion, change={name: lesion_change(shown, name, lesion.strength) for name in names}) for lesion in lesions
+        replace(lesion, change={name: lesion_change(shown, name, lesion.strength) for name in names})
+        for lesion in lesions
     )
     reach = torch.tensor([80.0, 90.0, half + 20])
     body = draw_body(draw.fork(), anatomy, lesions, -reach, reach)
@@ -97,15 +105,18 @@ def _scan(draw: Draw, body: Body, name: str, half: float, top: float, first: boo
     return SimulatedImage(name, protocol.plane, *images)
 
 
-def _field_of_view(draw: Draw, body: Body, protocol: Protocol, half: float, top: float) -> tuple[Tensor, Tensor]:
+def _field_of_view(
+    draw: Draw, body: Body, protocol: Protocol, half: float, top: float
+) -> tuple[Tensor, Tensor]:
     """Return the corners of the field of view around the cord, world mm."""
     if protocol.plane == AXIAL:
         length = draw.uniform(50, 110)
         middle = draw.uniform(-half + length / 2, max(-half + length / 2, top - length / 2))
         centre = body.anatomy.centre(torch.tensor([middle]))[0]
         side = torch.tensor([48.0, 48.0])
-        low, high = torch.cat([centre - side, torch.tensor([middle - length / 2])]), torch.cat(
-            [centre + side, torch.tensor([middle + length / 2])]
+        low, high = (
+            torch.cat([centre - side, torch.tensor([middle - length / 2])]),
+            torch.cat([centre + side, torch.tensor([middle + length / 2])]),
         )
         return low, high
     wide = draw.uniform(18, 28) if protocol.plane == SAGITTAL else 25.0
@@ -128,7 +139,9 @@ def _masks(body: Body, stack: Stack, motion: Tensor) -> tuple[NDArray[np.uint8],
     lesion, cord = np.zeros(stack.shape, np.uint8), np.zeros(stack.shape, np.uint8)
     ranges = [torch.arange(n, dtype=torch.float32) for n in stack.shape]
     for i in range(stack.shape[0]):
-        index = torch.stack(torch.meshgrid(ranges[0][i : i + 1], ranges[1], ranges[2], indexing="ij"), dim=-1).reshape(-1, 3)
+        index = torch.stack(
+            torch.meshgrid(ranges[0][i : i + 1], ranges[1], ranges[2], indexing="ij"), dim=-1
+        ).reshape(-1, 3)
         scene = look(body, index @ affine[:3, :3].T + affine[:3, 3])
         cord[i] = (scene.local.cord >= 0.5).reshape(stack.shape[1:]).numpy()
         for one, inside in zip(body.lesions, scene.occupancy, strict=True):
@@ -143,7 +156,9 @@ def _image(array: NDArray[np.generic], stack: Stack, order: str) -> nib.Nifti1Im
     target = nib.orientations.axcodes2ornt(tuple(order))
     change = nib.orientations.ornt_transform(nib.orientations.io_orientation(affine), target)
     turned = nib.orientations.apply_orientation(array, change)
-    image = nib.Nifti1Image(np.ascontiguousarray(turned), affine @ nib.orientations.inv_ornt_aff(change, array.shape))
+    image = nib.Nifti1Image(
+        np.ascontiguousarray(turned), affine @ nib.orientations.inv_ornt_aff(change, array.shape)
+    )
     image.set_qform(image.affine, 1)
     image.set_sform(image.affine, 1)
     image.header.set_xyzt_units("mm")

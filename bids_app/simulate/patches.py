@@ -78,10 +78,12 @@ def make_patch(seed: int, length: int = PATCH_LENGTH, most: int = 3) -> Patch:
     scene = look(body, points.reshape(-1, 3))
     label = _label(lesions, names, coverage, scene.occupancy, points.shape[:3])
     return Patch(
-        images=np.stack(images).astype(np.float16), coverage=np.stack(coverage),
-        slots=tuple(SLOTS.index(n) for n in names), lesion=label,
+        images=np.stack(images).astype(np.float16),
+        coverage=np.stack(coverage),
+        slots=tuple(SLOTS.index(n) for n in names),
+        lesion=label,
         cord=scene.local.cord.reshape(points.shape[:3]).numpy().astype(np.float16),
-    )  # fmt: skip
+    )
 
 
 def _acquired(draw: Draw, most: int) -> list[str]:
@@ -98,7 +100,8 @@ def _lesions(draw: Draw, names: list[str], half: float) -> tuple[Lesion, ...]:
     count = 0 if draw.chance(0.35) else min(6, 1 + int(-math.log(1 - draw.uniform(0, 0.999)) * 1.0))
     lesions = draw_lesions(draw, count, -half - 3, half + 3)
     return tuple(
-        replace(lesion, change={name: lesion_change(draw, name, lesion.strength) for name in names}) for lesion in lesions
+        replace(lesion, change={name: lesion_change(draw, name, lesion.strength) for name in names})
+        for lesion in lesions
     )
 
 
@@ -124,7 +127,11 @@ def _see(draw: Draw, body: Body, name: str, points: Tensor, moved: bool) -> tupl
     low, high = low - room, high + room
     if protocol.plane == AXIAL and draw.chance(0.3):
         cut = draw.uniform(0.2, 0.7) * float(high[2] - low[2])
-        low, high = (low + torch.tensor([0, 0, cut]), high) if draw.chance(0.5) else (low, high - torch.tensor([0, 0, cut]))
+        low, high = (
+            (low + torch.tensor([0, 0, cut]), high)
+            if draw.chance(0.5)
+            else (low, high - torch.tensor([0, 0, cut]))
+        )
     stack = stack_over(protocol, low, high)
     motion = _motion(draw) if moved else torch.eye(4)
     image = acquire(body, draw_levels(draw, name), protocol, stack, draw, motion)
@@ -132,7 +139,7 @@ def _see(draw: Draw, body: Body, name: str, points: Tensor, moved: bool) -> tupl
 
 
 def _motion(draw: Draw) -> Tensor:
-    """What the alignment leaves: well under a millimetre in plane, more along the cord, a degree or two."""
+    """Draw what the alignment leaves: well under a millimetre in plane, more along the cord, a degree or two."""
     angles = [math.radians(draw.normal(0, 1.2)) for _ in range(3)]
     motion = torch.eye(4)
     for axis, angle in enumerate(angles):
@@ -157,9 +164,12 @@ def sample(image: Tensor, stack: Stack, points: Tensor) -> tuple[Tensor, Tensor]
 
 
 def _label(
-    lesions: tuple[Lesion, ...], names: list[str], coverage: list[NDArray[np.bool_]],
-    occupancy: tuple[Tensor, ...], shape: torch.Size,
-) -> NDArray[np.bool_]:  # fmt: skip
+    lesions: tuple[Lesion, ...],
+    names: list[str],
+    coverage: list[NDArray[np.bool_]],
+    occupancy: tuple[Tensor, ...],
+    shape: torch.Size,
+) -> NDArray[np.bool_]:
     label = np.zeros(tuple(shape), bool)
     for lesion, inside in zip(lesions, occupancy, strict=True):
         seen = np.zeros(tuple(shape), bool)

@@ -59,12 +59,19 @@ def draw_protocol(draw: Draw, sequence: str) -> Protocol:
         in_plane, thick = draw.uniform(0.35, 0.9), draw.log_uniform(2.2, 7.5)
         gap = thick * (draw.uniform(0, 0.25) if draw.chance(0.5) else 0.0)
     return Protocol(
-        sequence=sequence, plane=plane, in_plane_mm=in_plane, slice_mm=thick, gap_mm=gap,
-        tilt=draw.normal(0, 8) if plane == AXIAL else draw.normal(0, 2), roll=draw.normal(0, 2),
-        noise=draw.log_uniform(0.015, 0.14), blur_mm=in_plane * draw.uniform(0.25, 0.75),
-        shading=draw.uniform(0, 0.3), truncation=draw.uniform(0.5, 0.9) if draw.chance(0.35) else 1.0,
+        sequence=sequence,
+        plane=plane,
+        in_plane_mm=in_plane,
+        slice_mm=thick,
+        gap_mm=gap,
+        tilt=draw.normal(0, 8) if plane == AXIAL else draw.normal(0, 2),
+        roll=draw.normal(0, 2),
+        noise=draw.log_uniform(0.015, 0.14),
+        blur_mm=in_plane * draw.uniform(0.25, 0.75),
+        shading=draw.uniform(0, 0.3),
+        truncation=draw.uniform(0.5, 0.9) if draw.chance(0.35) else 1.0,
         ghost=draw.uniform(0, 0.05) if draw.chance(0.3) else 0.0,
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +102,13 @@ def stack_over(protocol: Protocol, low: Tensor, high: Tensor) -> Stack:
 
 
 def acquire(
-    body: Body, levels: Levels, protocol: Protocol, stack: Stack, draw: Draw, motion: Tensor, wide: bool = False
+    body: Body,
+    levels: Levels,
+    protocol: Protocol,
+    stack: Stack,
+    draw: Draw,
+    motion: Tensor,
+    wide: bool = False,
 ) -> Tensor:
     """Scan a body.
 
@@ -125,11 +138,16 @@ def acquire(
     if PALETTES[protocol.sequence].air_noise:
         # The UNI image of MP2RAGE is a ratio: where there is no signal it is pure noise.
         empty = torch.sigmoid((0.12 - clean) / 0.03)
-        magnitude = magnitude * (1 - empty) + empty * torch.rand(stack.shape, generator=draw.generator).to(image) * 1.3
+        magnitude = (
+            magnitude * (1 - empty)
+            + empty * torch.rand(stack.shape, generator=draw.generator).to(image) * 1.3
+        )
     return magnitude
 
 
-def _average(body: Body, levels: Levels, protocol: Protocol, stack: Stack, motion: Tensor, wide: bool) -> Tensor:
+def _average(
+    body: Body, levels: Levels, protocol: Protocol, stack: Stack, motion: Tensor, wide: bool
+) -> Tensor:
     """Average the signal over the slice thickness."""
     thick = stack.slice_mm
     count = max(1, min(7, math.ceil(thick / 0.9)))
@@ -176,7 +194,8 @@ def _truncate(image: Tensor, protocol: Protocol, stack: Stack) -> Tensor:
     mask[:keep] = 1
     shape = [1, 1, 1]
     shape[axis] = -1
-    return torch.fft.irfft(spectrum * mask.reshape(shape), n=image.shape[axis], dim=axis).clamp(min=0)
+    cut: Tensor = torch.fft.irfft(spectrum * mask.reshape(shape), n=image.shape[axis], dim=axis)
+    return cut.clamp(min=0)
 
 
 def _shading(draw: Draw, shape: tuple[int, int, int], strength: float) -> Tensor:

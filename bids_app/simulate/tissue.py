@@ -1,4 +1,4 @@
-"""Signal at a point: the cord with its grey matter and lesions, the CSF with its roots and flow, and what lies around the canal."""
+"""Signal at a point: the cord with grey matter and lesions, the CSF with roots and flow, and what lies around."""
 
 from __future__ import annotations
 
@@ -47,23 +47,30 @@ def draw_body(draw: Draw, anatomy: Anatomy, lesions: tuple[Lesion, ...], low: Te
     roots = torch.tensor(
         [
             [
-                draw.uniform(-torch.pi, torch.pi), draw.uniform(0.2, 2.5), draw.uniform(0.25, 0.8),
-                draw.normal(0, 0.03), draw.uniform(0, 20), draw.uniform(0.1, 0.75),
+                draw.uniform(-torch.pi, torch.pi),
+                draw.uniform(0.2, 2.5),
+                draw.uniform(0.25, 0.8),
+                draw.normal(0, 0.03),
+                draw.uniform(0, 20),
+                draw.uniform(0.1, 0.75),
             ]
             for _ in range(count)
         ]
-    ).reshape(count, 6)  # fmt: skip
+    ).reshape(count, 6)
     neck = draw.uniform(45, 75)
     return Body(
-        anatomy=anatomy, lesions=lesions, lesion_shape=lesion_noise(draw.fork(), low, high),
+        anatomy=anatomy,
+        lesions=lesions,
+        lesion_shape=lesion_noise(draw.fork(), low, high),
         fine=Field(draw.fork(), 3, low, high, (2.5, 2.5, 5.0)),
-        coarse=Field(draw.fork(), 3, low, high, (9.0, 9.0, 14.0)), roots=roots,
+        coarse=Field(draw.fork(), 3, low, high, (9.0, 9.0, 14.0)),
+        roots=roots,
         vertebra_mm=(draw.uniform(13, 24), draw.uniform(18, 34)),
         trunk_mm=(neck * draw.uniform(1.0, 1.6), neck * draw.uniform(0.9, 1.3), draw.uniform(-12, 12)),
         airway_mm=(draw.uniform(28, 48), draw.uniform(4, 11), draw.uniform(-6, 6)),
         central_canal=draw.uniform(0.2, 0.7) if draw.chance(0.25) else 0.0,
         flow=draw.uniform(0, 0.5) if draw.chance(0.6) else 0.0,
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,10 +101,14 @@ def look(body: Body, points: Tensor) -> Scene:
         return torch.full_like(local.u, empty).index_copy(0, near, values)
 
     return Scene(
-        local=local, grey=spread(grey_matter(close)),
+        local=local,
+        grey=spread(grey_matter(close)),
         occupancy=tuple(spread(occupancy(lesion, close, body.anatomy, noise)) for lesion in body.lesions),
-        fine=body.fine(points), coarse=body.coarse(points), root=spread(root), root_signal=spread(root_signal, 1.0),
-    )  # fmt: skip
+        fine=body.fine(points),
+        coarse=body.coarse(points),
+        root=spread(root),
+        root_signal=spread(root_signal, 1.0),
+    )
 
 
 def signal(body: Body, scene: Scene, levels: Levels, sequence: str, wide: bool) -> Tensor:
@@ -120,7 +131,9 @@ def _cord_signal(body: Body, scene: Scene, levels: Levels, sequence: str) -> Ten
     local = scene.local
     right, front = torch.sigmoid(local.u / 0.5), torch.sigmoid((local.v + 0.3) / 0.5)
     horns = levels.horns
-    factor = front * ((1 - right) * horns[0] + right * horns[1]) + (1 - front) * ((1 - right) * horns[2] + right * horns[3])
+    factor = front * ((1 - right) * horns[0] + right * horns[1]) + (1 - front) * (
+        (1 - right) * horns[2] + right * horns[3]
+    )
     factor = (factor * (1 + 0.25 * scene.fine[1])).clamp(0.2, 2.2)
     cord = 1 + (levels.grey - 1) * scene.grey * factor + levels.texture * scene.fine[0]
     if body.central_canal:
@@ -159,7 +172,9 @@ def _outside_signal(body: Body, scene: Scene, levels: Levels, wide: bool) -> Ten
     bone = levels.bone * (1 + 0.12 * scene.fine[1])
     body_ap, body_rl = body.vertebra_mm
     front = local.canal_v - local.canal_half_ap - body_ap / 2 - 1.0
-    vertebra = torch.sigmoid((1 - torch.sqrt((front / (body_ap / 2)) ** 2 + (local.canal_u / (body_rl / 2)) ** 2)) * 6)
+    vertebra = torch.sigmoid(
+        (1 - torch.sqrt((front / (body_ap / 2)) ** 2 + (local.canal_u / (body_rl / 2)) ** 2)) * 6
+    )
     signal = signal * (1 - vertebra) + vertebra * (bone * (1 - at_disc) + levels.disc * at_disc)
     behind = torch.sigmoid((-local.canal_v - local.canal_half_ap * 0.5) / 0.8) * torch.sigmoid(
         (16 - local.canal_distance) / 2
@@ -184,23 +199,35 @@ def _far(body: Body, scene: Scene, levels: Levels, signal: Tensor) -> Tensor:
     local = scene.local
     depth, radius, side = body.airway_mm
     airway = torch.sigmoid(
-        (radius - torch.sqrt((local.canal_u - side) ** 2 + (local.canal_v - local.canal_half_ap - depth) ** 2)) / 0.8
+        (
+            radius
+            - torch.sqrt((local.canal_u - side) ** 2 + (local.canal_v - local.canal_half_ap - depth) ** 2)
+        )
+        / 0.8
     )
     signal = signal * (1 - airway)
     half_rl, half_ap, shift = body.trunk_mm
     chest = torch.sigmoid((local.level - 8) * 1.5)
-    half_rl, half_ap = half_rl * (1 + 1.2 * chest), half_ap * (1 + 0.4 * chest)
+    wide, deep = half_rl * (1 + 1.2 * chest), half_ap * (1 + 0.4 * chest)
     front = local.canal_v - 12 - shift
-    trunk = torch.sigmoid((1 - torch.sqrt((local.canal_u / half_rl) ** 2 + (front / half_ap) ** 2)) * 25)
-    lung = chest * torch.sigmoid((local.canal_u.abs() - 30 + 6 * scene.coarse[1]) / 2) * torch.sigmoid((front + 20) / 2)
+    trunk = torch.sigmoid((1 - torch.sqrt((local.canal_u / wide) ** 2 + (front / deep) ** 2)) * 25)
+    lung = (
+        chest
+        * torch.sigmoid((local.canal_u.abs() - 30 + 6 * scene.coarse[1]) / 2)
+        * torch.sigmoid((front + 20) / 2)
+    )
     signal = signal * (1 - 0.95 * lung)
     above = local.z - body.anatomy.top
     head = torch.sigmoid((above + 4) / 2)
-    brain_radius = torch.sqrt((local.canal_u / 68) ** 2 + ((local.canal_v - 15) / 75) ** 2 + ((above - 62) / 62) ** 2)
+    brain_radius = torch.sqrt(
+        (local.canal_u / 68) ** 2 + ((local.canal_v - 15) / 75) ** 2 + ((above - 62) / 62) ** 2
+    )
     brain = torch.sigmoid((1 - brain_radius) * 20)
     fold = torch.sigmoid(5 * scene.fine[0] + 2 * scene.coarse[0])
     inside = 1 + (levels.grey - 1) * fold + (levels.csf - 1) * torch.sigmoid(6 * (scene.fine[1] - 1.2))
-    stem = torch.sigmoid((11 + 0.2 * above - torch.sqrt(local.u**2 + local.v**2)) / 1.0) * torch.sigmoid((45 - above) / 3)
+    stem = torch.sigmoid((11 + 0.2 * above - torch.sqrt(local.u**2 + local.v**2)) / 1.0) * torch.sigmoid(
+        (45 - above) / 3
+    )
     inside = inside * (1 - stem) + stem
     skull = torch.sigmoid((1.12 - brain_radius) * 20)
     headed = skull * (levels.bone * 0.4 * (1 - brain) + inside * brain) + (1 - skull) * signal

@@ -12,15 +12,34 @@ from pathlib import Path
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line of ``mscord-train``."""
-    result = argparse.ArgumentParser(prog="mscord-train", description="Train a network of mscord on simulated spinal cords.")
-    result.add_argument("out", type=Path, help="folder for checkpoints, log and weights; a run found there goes on")
-    result.add_argument("--task", choices=("lesion", "cord", "overview"), default="lesion", help="which network (default: %(default)s)")
+    result = argparse.ArgumentParser(
+        prog="mscord-train", description="Train a network of mscord on simulated spinal cords."
+    )
+    result.add_argument(
+        "out", type=Path, help="folder for checkpoints, log and weights; a run found there goes on"
+    )
+    result.add_argument(
+        "--task",
+        choices=("lesion", "cord", "overview"),
+        default="lesion",
+        help="which network (default: %(default)s)",
+    )
     result.add_argument("--steps", type=int, default=1500, help="steps in all (default: %(default)s)")
-    result.add_argument("--untie-at", type=int, default=0, help="step until which all sequences share one encoder (default: %(default)s)")
+    result.add_argument(
+        "--untie-at",
+        type=int,
+        default=0,
+        help="step until which all sequences share one encoder (default: %(default)s)",
+    )
     result.add_argument("--batch", type=int, default=4, help="samples a step (default: %(default)s)")
     result.add_argument("--seed", type=int, default=0, help="seed of everything (default: %(default)s)")
     result.add_argument("--threads", type=int, default=0, help="CPU threads (default: all)")
-    result.add_argument("--minutes", type=float, default=0, help="stop after this long; the next call goes on (default: no limit)")
+    result.add_argument(
+        "--minutes",
+        type=float,
+        default=0,
+        help="stop after this long; the next call goes on (default: no limit)",
+    )
     return result
 
 
@@ -38,7 +57,9 @@ def main(argv: list[str] | None = None) -> int:
     if options.threads:
         torch.set_num_threads(options.threads)
     task = TASKS[options.task]
-    config = TrainConfig(task.network, options.steps, options.untie_at, batch=options.batch, seed=options.seed)
+    config = TrainConfig(
+        task.network, options.steps, options.untie_at, batch=options.batch, seed=options.seed
+    )
     if options.task == "overview":
         config = replace(config, pool_per_step=2.0)
     deadline = time.time() + 60 * options.minutes if options.minutes else None

@@ -77,9 +77,11 @@ class Run:
     def save(self, path: Path) -> None:
         """Write a checkpoint atomically."""
         state = {
-            "network": self.network.state_dict(), "average": self.average.state_dict(), "optimiser": self.optimiser.state_dict(),
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
             "step": self.step,
-        }  # fmt: skip
+        }
         part = path.with_suffix(".part")
         torch.save(state, part)
         part.replace(path)
@@ -116,10 +118,16 @@ class Run:
 
 
 def train(
-    config: TrainConfig, make_patch: Callable[[int], Patch], collate: Callable[[list[Patch], Draw], Example], folder: Path,
+    config: TrainConfig,
+    make_patch: Callable[[int], Patch],
+    collate: Callable[[list[Patch], Draw], Example],
+    folder: Path,
     deadline: float | None = None,
-) -> Run:  # fmt: skip
-    """Train until the last step, or until ``deadline`` (time.time()), resuming from ``folder/checkpoint.pt`` where there is one."""
+) -> Run:
+    """Train until the last step, or until ``deadline`` (time.time()).
+
+    A run found in ``folder/checkpoint.pt`` goes on.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     run = Run(config)
     checkpoint = folder / "checkpoint.pt"
@@ -140,7 +148,9 @@ def train(
         if run.step % config.save_every == 0 or run.step == config.steps:
             table.flush()
             run.save(checkpoint)
-            log.info("step %d of %d, loss %.3f, %.1f s a step", run.step, config.steps, loss, time.time() - began)
+            log.info(
+                "step %d of %d, loss %.3f, %.1f s a step", run.step, config.steps, loss, time.time() - began
+            )
     run.save(checkpoint)
     table.close()
     return run

@@ -25,7 +25,9 @@ def loss_of(logits: Tensor, example: Example, outputs: tuple[str, ...]) -> Tenso
     total = logits.new_zeros((), dtype=torch.float32)
     for channel, name in enumerate(outputs):
         one, target = logits[:, channel].float(), example.target[:, channel]
-        total = total + WEIGHTS[name] * (cross_entropy(one, target, example.seen[:, 0]) + dice(one, target, example.seen[:, 0]))
+        total = total + WEIGHTS[name] * (
+            cross_entropy(one, target, example.seen[:, 0]) + dice(one, target, example.seen[:, 0])
+        )
     return total
 
 

@@ -45,7 +45,9 @@ def kept_rows(slots: tuple[int, ...], draw: Draw) -> list[int]:
 def lesion_example(patches: list[Patch], draw: Draw) -> Example:
     """Batch for the lesion model: targets are lesion and cord."""
     rows = [kept_rows(patch.slots, draw) for patch in patches]
-    targets = [np.stack([patch.lesion.astype(np.float32), patch.cord.astype(np.float32)]) for patch in patches]
+    targets = [
+        np.stack([patch.lesion.astype(np.float32), patch.cord.astype(np.float32)]) for patch in patches
+    ]
     return _collate(patches, rows, targets, draw, shared_slot=False)
 
 
@@ -77,13 +79,14 @@ def _collate(
 
 
 def _flip(array: np.ndarray, axes: list[int]) -> np.ndarray:
-    return np.ascontiguousarray(np.flip(array, axes)) if axes else array
+    return np.ascontiguousarray(np.flip(array, tuple(axes))) if axes else array
 
 
 class Pool:
     """A sliding window over an endless row of patches: what a step sees depends on its number alone.
 
-    Making a patch costs about as much as learning from it, so each is used several times, with other sequences dropped and other mirrors.
+    Making a patch costs about as much as learning from it, so each is used several times,
+    with other sequences dropped and other mirrors.
 
     Parameters
     ----------

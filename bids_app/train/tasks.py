@@ -25,15 +25,21 @@ class Task:
 
 TASKS: dict[str, Task] = {
     "lesion": Task(
-        NetworkConfig(len(SLOTS), (12, 24, 48, 96), ("lesion", "cord")), make_patch, lesion_example,
+        NetworkConfig(len(SLOTS), (12, 24, 48, 96), ("lesion", "cord")),
+        make_patch,
+        lesion_example,
         "lesions (and the cord) in the common space, from any subset of sequences",
     ),
     "cord": Task(
-        NetworkConfig(1, (12, 24, 48), ("cord",)), make_patch, cord_example,
+        NetworkConfig(1, (12, 24, 48), ("cord",)),
+        make_patch,
+        cord_example,
         "the cord in a 24 mm crop at 0.5 mm, from one image of any sequence",
     ),
     "overview": Task(
-        NetworkConfig(1, (12, 24, 48, 64), ("cord",)), make_overview, cord_example,
+        NetworkConfig(1, (12, 24, 48, 64), ("cord",)),
+        make_overview,
+        cord_example,
         "where the cord is in a whole image at 2 mm, from one image of any sequence",
     ),
-}  # fmt: skip
+}

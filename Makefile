@@ -1,0 +1,48 @@
+# make demo and make test need Python 3.11 or newer and nothing else.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+DEMO ?= demo
+STAMP := $(VENV)/.installed
+SHELL := /bin/bash
+
+.PHONY: demo test lint types unit clean
+
+# torch goes first and alone: pinned exactly, a resolver takes the CPU build where one is offered.
+$(STAMP): setup.cfg pyproject.toml
+	@echo "== making $(VENV) and installing mscord (some minutes the first time)"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet "$$(sed -n 's/^ *\(torch==.*\)/\1/p' setup.cfg)"
+	$(BIN)/python -m pip install --quiet --editable ".[test]"
+	@touch $@
+
+demo: $(STAMP)
+	@rm -rf $(DEMO)
+	@echo "== 1 of 3: simulating a dataset of 4 participants"
+	$(BIN)/mscord-simulate $(DEMO)/bids --participants 4 --seed 0
+	@echo "== 2 of 3: looking for lesions"
+	$(BIN)/mscord $(DEMO)/bids $(DEMO)/derivatives participant --work-dir $(DEMO)/work
+	@echo "== 3 of 3: tables of the group"
+	$(BIN)/mscord $(DEMO)/bids $(DEMO)/derivatives group
+	@echo "== done. Reports:"
+	@ls -1 $(CURDIR)/$(DEMO)/derivatives/sub-*.html
+
+test: lint types unit
+
+lint: $(STAMP)
+	@echo "== ruff and import-linter"
+	$(BIN)/ruff check bids_app tests
+	$(BIN)/ruff format --check bids_app tests
+	$(BIN)/lint-imports
+
+types: $(STAMP)
+	@echo "== mypy"
+	$(BIN)/mypy
+
+unit: $(STAMP)
+	@echo "== pytest"
+	$(BIN)/pytest
+
+clean:
+	rm -rf $(VENV) $(DEMO) build *.egg-info

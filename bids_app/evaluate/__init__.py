@@ -1,0 +1,1 @@
+"""Evaluate: predicted lesion masks against reference masks."""
