@@ -27,8 +27,10 @@ log = logging.getLogger(__name__)
 OVERVIEW_MM = 2.0
 #: Windows of the two networks, in voxels: those that they were trained on.
 OVERVIEW_WINDOW, CORD_WINDOW = (48, 56, 64), (48, 48, 64)
-#: The path may move this many overview voxels in plane from slice to slice (45 degrees).
-REACH = 1
+#: The cord changes slowly along its length: a quarter of a window is enough to blend.
+CORD_OVERLAP = 0.25
+#: The path may move this many overview voxels in plane from slice to slice (63 degrees).
+REACH = 2
 #: Probability along the path from which the cord is taken to be there.
 PRESENT = 0.35
 #: Pieces of cord closer than this along the cord are one.
@@ -143,7 +145,7 @@ class Localiser:
             )
 
         result = np.zeros((space.CROP_VOXELS, space.CROP_VOXELS, len(slices)), np.float32)
-        result[..., part] = tiled(padded.shape, CORD_WINDOW, predict)[inner] * covered
+        result[..., part] = tiled(padded.shape, CORD_WINDOW, predict, CORD_OVERLAP)[inner] * covered
         return result, starts
 
 

@@ -11,20 +11,22 @@ from numpy.typing import NDArray
 from .space import FloatArray
 
 
-def window_starts(length: int, size: int) -> list[int]:
-    """Return the first index of each window along one axis: evenly spaced, at least half overlapping, none past the end.
+def window_starts(length: int, size: int, overlap: float = 0.5) -> list[int]:
+    """Return the first index of each window along one axis: evenly spaced, none past the end.
 
-    A length below the window's size gives the one start 0: the caller pads.
+    Neighbours share at least the fraction ``overlap``. A length below the window's size gives the one start 0: the caller pads.
     """
     if length <= size:
         return [0]
-    count = 1 + int(np.ceil((length - size) / (size / 2)))
+    count = 1 + int(np.ceil((length - size) / (size * (1 - overlap))))
     return [round(start) for start in np.linspace(0, length - size, count)]
 
 
-def windows(shape: tuple[int, ...], size: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
+def windows(
+    shape: tuple[int, ...], size: tuple[int, ...], overlap: float = 0.5
+) -> Iterator[tuple[slice, ...]]:
     """Yield the windows of an array, last axis fastest."""
-    for corner in product(*[window_starts(n, m) for n, m in zip(shape, size, strict=True)]):
+    for corner in product(*[window_starts(n, m, overlap) for n, m in zip(shape, size, strict=True)]):
         yield tuple(slice(a, a + m) for a, m in zip(corner, size, strict=True))
 
 
@@ -38,7 +40,10 @@ def blend_weight(size: tuple[int, ...]) -> NDArray[np.float32]:
 
 
 def tiled(
-    shape: tuple[int, ...], size: tuple[int, ...], predict: Callable[[tuple[slice, ...]], FloatArray | None]
+    shape: tuple[int, ...],
+    size: tuple[int, ...],
+    predict: Callable[[tuple[slice, ...]], FloatArray | None],
+    overlap: float = 0.5,
 ) -> NDArray[np.float32]:
     """Run a predictor window by window and blend the results.
 
@@ -50,10 +55,12 @@ def tiled(
         Of a window.
     predict : callable
         Gets a window (slices), returns an array of ``size``, or None to leave 0 there.
+    overlap : float
+        Least fraction that neighbours share along each axis.
     """
     total, weight = np.zeros(shape, np.float32), np.full(shape, 1e-6, np.float32)
     one = blend_weight(size)
-    for window in windows(shape, size):
+    for window in windows(shape, size, overlap):
         values = predict(window)
         weight[window] += one
         if values is not None:

@@ -257,15 +257,19 @@ def _sizes(draw: Draw, level: Tensor, count: int) -> dict[str, Tensor]:
 def _course(
     draw: Draw, z: Tensor, middle: float, rows: dict[str, Tensor], centred: bool
 ) -> dict[str, Tensor]:
-    """Draw the cord's and the canal's centre (world mm) and the cord's turn (radians)."""
+    """Draw the cord's and the canal's centre (world mm) and the cord's turn (radians).
+
+    ``rows`` holds diameters square to the cord; they are changed to those of an axial cut.
+    """
     along = z - middle
-    bend = draw.normal(0, 0.0012)
-    tilt = draw.normal(0, 0.12)
-    y = (
-        tilt * along
-        + bend * along**2
-        + draw.uniform(0, 4) * torch.sin(along / draw.uniform(35, 60) + draw.uniform(0, 6))
-    )
+    wave = draw.uniform(35, 60)
+    slope = draw.normal(0, 0.2) + draw.normal(0, 0.005) * along
+    slope = slope + draw.uniform(0, 4) / wave * torch.cos(along / wave + draw.uniform(0, 6))
+    # Cervical lordosis and thoracic kyphosis lean the cord by up to 45 degrees; its cross-section leans with it.
+    slope = slope.clamp(-1, 1)
+    for name in ("ap", "canal_ap"):
+        rows[name] = rows[name] * torch.sqrt(1 + slope**2)
+    y = torch.cumsum(slope, dim=0)
     x = draw.normal(0, 0.03) * along + draw.uniform(0, 2.5) * torch.sin(
         along / draw.uniform(40, 90) + draw.uniform(0, 6)
     )

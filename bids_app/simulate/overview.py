@@ -29,7 +29,7 @@ def make_overview(seed: int) -> Patch:
     size = torch.tensor(SHAPE).float() * OVERVIEW_MM
     half = float(size[2]) / 2
     without = draw.chance(0.1)
-    level = draw.uniform(-4, 2.5) if draw.chance(0.25) else draw.uniform(1, 19)
+    level = draw.uniform(-5, 2.5) if draw.chance(0.3) else draw.uniform(1, 19)
     anatomy = draw_anatomy(draw.fork(), -half - 20, half + 20, level, centred=True)
     if without:
         # Only what lies far above the foramen magnum, the head, or far to the side of the cord.
@@ -45,7 +45,7 @@ def make_overview(seed: int) -> Patch:
         images=space.normalise(values.numpy(), covered.numpy()).astype(np.float16)[None],
         coverage=covered.numpy()[None],
         slots=(0,),
-        lesion=np.zeros(SHAPE, bool),
+        visible=np.zeros((1, *SHAPE), bool),
         cord=(cord * covered).numpy().astype(np.float16),
     )
 

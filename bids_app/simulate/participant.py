@@ -56,7 +56,9 @@ class SimulatedImage:
     cord: nib.Nifti1Image
 
 
-def simulate_participant(seed: int, sequences: tuple[str, ...] = ()) -> list[SimulatedImage]:
+def simulate_participant(
+    seed: int, sequences: tuple[str, ...] = (), half_mm: float | None = None
+) -> list[SimulatedImage]:
     """Make one participant; equal seeds give equal scans.
 
     Parameters
@@ -64,6 +66,8 @@ def simulate_participant(seed: int, sequences: tuple[str, ...] = ()) -> list[Sim
     seed : int
     sequences : tuple of str
         Which to acquire; by default drawn as often as in the cohort of Walsh et al. 2024.
+    half_mm : float, optional
+        Half the length of the sagittal field of view; by default 85 to 115 mm.
 
     Returns
     -------
@@ -72,7 +76,8 @@ def simulate_participant(seed: int, sequences: tuple[str, ...] = ()) -> list[Sim
     """
     draw = Draw(seed)
     names = sequences or tuple(name for name in SLOTS if draw.chance(PRESENCE[name]))
-    half = draw.uniform(85, 115)
+    drawn = draw.uniform(85, 115)
+    half = half_mm or drawn
     anatomy = draw_anatomy(draw.fork(), -half - 30, half + 30, draw.uniform(5.0, 7.5))
     top = min(half - 8, anatomy.top - 8)
     count = 0 if draw.chance(0.25) else min(12, 1 + int(-math.log(1 - draw.uniform(0, 0.999)) * 3.0))
@@ -110,7 +115,7 @@ def _field_of_view(
 ) -> tuple[Tensor, Tensor]:
     """Return the corners of the field of view around the cord, world mm."""
     if protocol.plane == AXIAL:
-        length = draw.uniform(50, 110)
+        length = min(draw.uniform(50, 110), 1.6 * half)
         middle = draw.uniform(-half + length / 2, max(-half + length / 2, top - length / 2))
         centre = body.anatomy.centre(torch.tensor([middle]))[0]
         side = torch.tensor([48.0, 48.0])

@@ -39,16 +39,21 @@ class Patch:
     coverage : array, shape (S, 48, 48, L), bool
     slots : tuple of int
         Encoder slot of each image.
-    lesion : array, shape (48, 48, L), bool
-        Lesions that at least one acquired sequence shows where it covers them.
+    visible : array, shape (S, 48, 48, L), bool
+        Lesions that each sequence shows where it covers them.
     cord : array, shape (48, 48, L), float16
     """
 
     images: NDArray[np.float16]
     coverage: NDArray[np.bool_]
     slots: tuple[int, ...]
-    lesion: NDArray[np.bool_]
+    visible: NDArray[np.bool_]
     cord: NDArray[np.float16]
+
+    @property
+    def lesion(self) -> NDArray[np.bool_]:
+        """Lesions that at least one acquired sequence shows where it covers them, shape (48, 48, L)."""
+        return np.asarray(self.visible.any(axis=0))
 
 
 def make_patch(seed: int, length: int = PATCH_LENGTH, most: int = 3) -> Patch:
@@ -76,12 +81,12 @@ def make_patch(seed: int, length: int = PATCH_LENGTH, most: int = 3) -> Patch:
         images.append(space.normalise(image.numpy(), covered.numpy()))
         coverage.append(covered.numpy())
     scene = look(body, points.reshape(-1, 3))
-    label = _label(lesions, names, coverage, scene.occupancy, points.shape[:3])
+    visible = _visible(lesions, names, coverage, scene.occupancy, points.shape[:3])
     return Patch(
         images=np.stack(images).astype(np.float16),
         coverage=np.stack(coverage),
         slots=tuple(SLOTS.index(n) for n in names),
-        lesion=label,
+        visible=visible,
         cord=scene.local.cord.reshape(points.shape[:3]).numpy().astype(np.float16),
     )
 
@@ -163,18 +168,18 @@ def sample(image: Tensor, stack: Stack, points: Tensor) -> tuple[Tensor, Tensor]
     return values * covered, covered
 
 
-def _label(
+def _visible(
     lesions: tuple[Lesion, ...],
     names: list[str],
     coverage: list[NDArray[np.bool_]],
     occupancy: tuple[Tensor, ...],
     shape: torch.Size,
 ) -> NDArray[np.bool_]:
-    label = np.zeros(tuple(shape), bool)
+    """Return the lesions that each sequence shows, shape (S, *shape)."""
+    visible = np.zeros((len(names), *shape), bool)
     for lesion, inside in zip(lesions, occupancy, strict=True):
-        seen = np.zeros(tuple(shape), bool)
-        for name, covered in zip(names, coverage, strict=True):
+        where = inside.reshape(shape).numpy() >= 0.5
+        for row, name in enumerate(names):
             if abs(lesion.change.get(name, 0.0)) >= LEAST_CHANGE:
-                seen |= covered
-        label |= seen & (inside.reshape(shape).numpy() >= 0.5)
-    return label
+                visible[row] |= where & coverage[row]
+    return visible

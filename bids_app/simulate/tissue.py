@@ -37,6 +37,7 @@ class Body:
     vertebra_mm: tuple[float, float]
     trunk_mm: tuple[float, float, float]
     airway_mm: tuple[float, float, float]
+    vessels: Tensor
     central_canal: float
     flow: float
 
@@ -68,9 +69,30 @@ def draw_body(draw: Draw, anatomy: Anatomy, lesions: tuple[Lesion, ...], low: Te
         vertebra_mm=(draw.uniform(13, 24), draw.uniform(18, 34)),
         trunk_mm=(neck * draw.uniform(1.0, 1.6), neck * draw.uniform(0.9, 1.3), draw.uniform(-12, 12)),
         airway_mm=(draw.uniform(28, 48), draw.uniform(4, 11), draw.uniform(-6, 6)),
+        vessels=_draw_vessels(draw.fork()),
         central_canal=draw.uniform(0.2, 0.7) if draw.chance(0.25) else 0.0,
         flow=draw.uniform(0, 0.5) if draw.chance(0.6) else 0.0,
     )
+
+
+def _draw_vessels(draw: Draw) -> Tensor:
+    """Draw carotid and jugular pairs, dark by flow or bright by inflow."""
+    rows = []
+    for _ in range(draw.integer(0, 3)):
+        right, forward = draw.uniform(14, 42), draw.uniform(-2, 40)
+        radius = draw.uniform(1.5, 6)
+        level = draw.uniform(0, 0.4) if draw.chance(0.5) else draw.uniform(1, 4)
+        for side in (-1, 1):
+            rows.append(
+                [
+                    side * right * draw.uniform(0.9, 1.1),
+                    forward + draw.normal(0, 2),
+                    radius * draw.uniform(0.7, 1.3),
+                    draw.normal(0, 0.05),
+                    level * draw.uniform(0.8, 1.2),
+                ]
+            )
+    return torch.tensor(rows).reshape(len(rows), 5)
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,11 +228,19 @@ def _far(body: Body, scene: Scene, levels: Levels, signal: Tensor) -> Tensor:
         / 0.8
     )
     signal = signal * (1 - airway)
+    for right, forward, width, slant, level in body.vessels.tolist():
+        gap = (local.canal_u - right - slant * local.z) ** 2 + (local.canal_v - forward) ** 2
+        vessel = torch.sigmoid((width - torch.sqrt(gap)) / 0.6)
+        signal = signal * (1 - vessel) + vessel * level
     half_rl, half_ap, shift = body.trunk_mm
     chest = torch.sigmoid((local.level - 8) * 1.5)
     wide, deep = half_rl * (1 + 1.2 * chest), half_ap * (1 + 0.4 * chest)
     front = local.canal_v - 12 - shift
-    trunk = torch.sigmoid((1 - torch.sqrt((local.canal_u / wide) ** 2 + (front / deep) ** 2)) * 25)
+    depth_of_skin = torch.sqrt((local.canal_u / wide) ** 2 + (front / deep) ** 2)
+    trunk = torch.sigmoid((1 - depth_of_skin) * 25)
+    # Under the skin lies fat, behind the neck most of all.
+    under_skin = torch.sigmoid((depth_of_skin - 0.86) * 40)
+    signal = signal * (1 - under_skin) + under_skin * levels.fat
     lung = (
         chest
         * torch.sigmoid((local.canal_u.abs() - 30 + 6 * scene.coarse[1]) / 2)
@@ -230,7 +260,8 @@ def _far(body: Body, scene: Scene, levels: Levels, signal: Tensor) -> Tensor:
     )
     inside = inside * (1 - stem) + stem
     skull = torch.sigmoid((1.12 - brain_radius) * 20)
-    headed = skull * (levels.bone * 0.4 * (1 - brain) + inside * brain) + (1 - skull) * signal
+    scalp = levels.fat * (1 + 0.2 * scene.coarse[0])
+    headed = skull * (levels.bone * 0.4 * (1 - brain) + inside * brain) + (1 - skull) * scalp
     signal = signal * (1 - head) + headed * head
-    trunk = torch.maximum(trunk * (1 - head), head * torch.sigmoid((1.25 - brain_radius) * 20) + head * 0.0)
+    trunk = torch.maximum(trunk * (1 - head), head * torch.sigmoid((1.25 - brain_radius) * 20))
     return signal * trunk

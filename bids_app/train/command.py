@@ -31,6 +31,12 @@ def parser() -> argparse.ArgumentParser:
         default=0,
         help="step until which all sequences share one encoder (default: %(default)s)",
     )
+    result.add_argument(
+        "--visible-until",
+        type=int,
+        default=0,
+        help="step until which labels are limited to what the shown sequences show (default: %(default)s)",
+    )
     result.add_argument("--batch", type=int, default=4, help="samples a step (default: %(default)s)")
     result.add_argument("--seed", type=int, default=0, help="seed of everything (default: %(default)s)")
     result.add_argument("--threads", type=int, default=0, help="CPU threads (default: all)")
@@ -58,7 +64,12 @@ def main(argv: list[str] | None = None) -> int:
         torch.set_num_threads(options.threads)
     task = TASKS[options.task]
     config = TrainConfig(
-        task.network, options.steps, options.untie_at, batch=options.batch, seed=options.seed
+        task.network,
+        options.steps,
+        options.untie_at,
+        options.visible_until,
+        batch=options.batch,
+        seed=options.seed,
     )
     if options.task == "overview":
         config = replace(config, pool_per_step=2.0)

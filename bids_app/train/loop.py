@@ -30,11 +30,14 @@ class TrainConfig:
         Total; the learning rate falls to 0 over the last 40 %.
     untie_at : int
         Step from which every slot has its own encoder; until then they share one.
+    visible_until : int
+        Until this step a label is what the shown sequences show, then what any acquired one shows.
     """
 
     network: NetworkConfig
     steps: int
     untie_at: int = 0
+    visible_until: int = 0
     batch: int = 4
     seed: int = 0
     learning_rate: float = 2e-3
@@ -120,11 +123,12 @@ class Run:
 def train(
     config: TrainConfig,
     make_patch: Callable[[int], Patch],
-    collate: Callable[[list[Patch], Draw], Example],
+    collate: Callable[[list[Patch], Draw, bool], Example],
     folder: Path,
     deadline: float | None = None,
+    stop_at: int | None = None,
 ) -> Run:
-    """Train until the last step, or until ``deadline`` (time.time()).
+    """Train until the last step, or until ``deadline`` (time.time()) or the step ``stop_at``.
 
     A run found in ``folder/checkpoint.pt`` goes on.
     """
@@ -138,12 +142,13 @@ def train(
     table = (folder / "log.tsv").open("a", encoding="utf-8")
     if run.step == 0:
         table.write("step\tloss\trate\tseconds\n")
-    while run.step < config.steps and (deadline is None or time.time() < deadline):
+    last = config.steps if stop_at is None else min(stop_at, config.steps)
+    while run.step < last and (deadline is None or time.time() < deadline):
         if run.network.tied and run.step == config.untie_at:
             run.untie()
         began = time.time()
         patches, draw = pool.take(run.step, config.batch)
-        loss = run.learn(collate(patches, draw))
+        loss = run.learn(collate(patches, draw, run.step < config.visible_until))
         table.write(f"{run.step}\t{loss:.5f}\t{run.rate():.2e}\t{time.time() - began:.2f}\n")
         if run.step % config.save_every == 0 or run.step == config.steps:
             table.flush()

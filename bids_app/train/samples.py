@@ -42,17 +42,26 @@ def kept_rows(slots: tuple[int, ...], draw: Draw) -> list[int]:
     return rows
 
 
-def lesion_example(patches: list[Patch], draw: Draw) -> Example:
-    """Batch for the lesion model: targets are lesion and cord."""
+def lesion_example(patches: list[Patch], draw: Draw, visible_only: bool = False) -> Example:
+    """Batch for the lesion model: targets are lesion and cord.
+
+    The label is a lesion that any acquired sequence shows, also where sequence dropout hides that sequence: so
+    one sequence learns from the others. ``visible_only`` keeps what the shown sequences show: an easier start.
+    """
     rows = [kept_rows(patch.slots, draw) for patch in patches]
-    targets = [
-        np.stack([patch.lesion.astype(np.float32), patch.cord.astype(np.float32)]) for patch in patches
-    ]
+    targets = []
+    for patch, kept in zip(patches, rows, strict=True):
+        lesion = patch.visible[kept].any(axis=0) if visible_only else patch.lesion
+        targets.append(np.stack([lesion.astype(np.float32), patch.cord.astype(np.float32)]))
     return _collate(patches, rows, targets, draw, shared_slot=False)
 
 
-def cord_example(patches: list[Patch], draw: Draw) -> Example:
-    """Batch for a cord model: one image of each patch, whatever its sequence; the target is the cord."""
+def cord_example(patches: list[Patch], draw: Draw, visible_only: bool = False) -> Example:
+    """Batch for a cord model: one image of each patch, whatever its sequence; the target is the cord.
+
+    ``visible_only`` changes nothing: every sequence shows the cord.
+    """
+    del visible_only
     rows = [[draw.integer(0, len(patch.slots) - 1)] for patch in patches]
     targets = [patch.cord.astype(np.float32)[None] for patch in patches]
     return _collate(patches, rows, targets, draw, shared_slot=True)

@@ -19,7 +19,7 @@ class Task:
 
     network: NetworkConfig
     make: Callable[[int], Patch]
-    collate: Callable[[list[Patch], Draw], Example]
+    collate: Callable[[list[Patch], Draw, bool], Example]
     about: str
 
 

@@ -46,9 +46,9 @@ no place for (desc-MP2RAGEinv1).
 
 Beside these:
 
-sub-<label>.html                             report of a participant: look here first group_lesions.tsv,
-group_units.tsv           all lesions and all units of work, made by the group level logs/run-*_manifest.json
-what was run, with which options and versions, and what came of it
+sub-<label>.html                             report of a participant: look here first
+group_lesions.tsv, group_units.tsv           all lesions and all units of work, made by the group level
+logs/run-*_manifest.json                     what was run, with which options and versions, and what came of it
 logs/sub-*_status.json                       the last result of each participant and session, failures too
 
 Where no lesion was found the mask is there, all zero. Where there is no mask, the image was not used: the

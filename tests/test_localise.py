@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from bids_app import images
+from bids_app.errors import CordError
+from bids_app.localise import Localiser, best_path
+from bids_app.simulate.participant import simulate_participant
+
+
+@pytest.fixture(scope="module")
+def localiser() -> Localiser:
+    return Localiser(torch.device("cpu"))
+
+
+def dice(a: np.ndarray, b: np.ndarray) -> float:
+    return 2 * float((a & b).sum()) / float(a.sum() + b.sum())
+
+
+def test_path_follows_a_tube_through_a_gap():
+    tube = np.zeros((20, 20, 30), np.float32)
+    for k in range(30):
+        if k not in (14, 15, 16):
+            tube[5 + k // 3 : 8 + k // 3, 9:12, k] = 0.9
+    path, along = best_path(tube)
+    want = 6 + np.arange(30) // 3
+    assert np.abs(path[:, 0] - want).max() < 1.6
+    assert np.abs(path[:, 1] - 10).max() < 1.0
+    assert along[[0, 10, 25]].min() > 0.8
+
+
+@pytest.mark.parametrize("what", ["noise", "blob"])
+def test_what_is_no_cord_is_refused(localiser, what):
+    random = np.random.default_rng(0)
+    volume = random.normal(100, 20, (64, 64, 40)).astype(np.float32)
+    if what == "blob":
+        i, j, k = np.ogrid[:64, :64, :40]
+        volume[(i - 32) ** 2 + (j - 32) ** 2 + (k - 20) ** 2 < 18**2] += 300
+    with pytest.raises(CordError):
+        localiser(volume, images.Grid((64, 64, 40), np.diag([1.5, 1.5, 3.0, 1.0])))
+
+
+def test_simulated_cord_is_found_on_its_own_grid(localiser):
+    scan = simulate_participant(21, ("T2Sag",), half_mm=45)[0]
+    volume = np.asarray(scan.image.dataobj, np.float32)
+    mask = localiser(volume, images.Grid(volume.shape, scan.image.affine))
+    assert mask.shape == volume.shape
+    assert mask.dtype == np.uint8
+    assert dice(mask > 0, np.asarray(scan.cord.dataobj) > 0) > 0.75
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("participant", "image"),
+    [
+        ("dev01", "acq-sagcrop_T2w"),
+        ("dev05", "acq-ax_run-1_T2starw"),
+        ("dev06", "acq-ax_run-1_T2starw"),
+        ("dev07/ses-01", "acq-ax_run-1_T2starw"),
+    ],
+)
+def test_real_cords_are_found(localiser, real_data: Path, participant, image):
+    stem = f"sub-{participant.replace('/', '_')}_{image}"
+    volume, grid = images.read_volume(real_data / f"sub-{participant}" / "anat" / f"{stem}.nii.gz")
+    truth, _ = images.read_mask(
+        real_data / f"derivatives/labels/sub-{participant}/anat/{stem}_label-SC_seg.nii.gz"
+    )
+    assert dice(localiser(volume, grid) > 0, truth) > 0.8
+
+
+@pytest.mark.real
+def test_a_real_brain_is_refused(localiser, real_data: Path):
+    volume, grid = images.read_volume(real_data / "sub-dev11/anat/sub-dev11_acq-brain_FLAIR.nii.gz")
+    with pytest.raises(CordError):
+        localiser(volume, grid)
+
+
+def test_orientation_does_not_matter(localiser):
+    scan = simulate_participant(22, ("T2starAx",), half_mm=35)[0]
+    volume = np.asarray(scan.image.dataobj, np.float32)
+    base = localiser(volume, images.Grid(volume.shape, scan.image.affine))
+    turned = nib.as_closest_canonical(scan.image)
+    array = np.asarray(turned.dataobj, np.float32)
+    other = localiser(array, images.Grid(array.shape, turned.affine))
+    back = nib.as_closest_canonical(nib.Nifti1Image(base, scan.image.affine))
+    assert dice(other > 0, np.asarray(back.dataobj) > 0) > 0.97

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from bids_app.errors import EnvironmentFault
+from bids_app.model import checkpoint
+from bids_app.model.blocks import CoveredInstanceNorm
+from bids_app.model.imputation import MeanImputation, SlotFeatures
+from bids_app.model.network import Batch, MultiSequenceNet, NetworkConfig
+
+CONFIG = NetworkConfig(6, (4, 8, 12), ("lesion", "cord"))
+SIZE = (8, 8, 16)
+
+
+@pytest.fixture
+def network() -> MultiSequenceNet:
+    torch.manual_seed(0)
+    return MultiSequenceNet(CONFIG).eval()
+
+
+def batch_of(slots: tuple[int, ...], seed: int = 0, coverage: torch.Tensor | None = None) -> Batch:
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randn((len(slots), 1, *SIZE), generator=generator)
+    cover = torch.ones_like(images) if coverage is None else coverage
+    return Batch(images, cover, slots, (0,) * len(slots), 1)
+
+
+def naive_fusion(
+    fusion: MeanImputation, features: dict[int, torch.Tensor], available: dict[int, torch.Tensor]
+) -> torch.Tensor:
+    """Concatenate all slots, the missing ones filled with the mean, and convolve: what the fast way must equal."""
+    total = sum(available[s] * features[s] for s in features)
+    mean = total / sum(available.values()).clamp(min=1e-3)
+    slots = [
+        available[s] * features[s] + (1 - available[s]) * mean if s in features else mean
+        for s in range(len(fusion.weight))
+    ]
+    weight = fusion.weight.permute(1, 0, 2).reshape(fusion.weight.shape[1], -1)
+    return torch.einsum("oc,bcxyz->boxyz", weight, torch.cat(slots, dim=1)) + fusion.bias[:, None, None, None]
+
+
+@pytest.mark.parametrize("present", [(0,), (2,), (0, 2), (0, 1, 2, 3, 4, 5)])
+@pytest.mark.parametrize("partial", [False, True])
+def test_fast_fusion_equals_concatenation_with_means(present, partial):
+    torch.manual_seed(1)
+    fusion = MeanImputation(6, 5)
+    torch.nn.init.normal_(fusion.bias)
+    features = {s: torch.randn(1, 5, 4, 4, 4) for s in present}
+    available = {s: torch.ones(1, 1, 4, 4, 4) for s in present}
+    if partial:
+        for n, s in enumerate(present):
+            available[s][..., n:] = torch.rand(1)
+    items = [SlotFeatures(s, torch.tensor([0]), features[s], available[s]) for s in present]
+    torch.testing.assert_close(
+        fusion(items, 1), naive_fusion(fusion, features, available), atol=1e-4, rtol=1e-4
+    )
+
+
+def test_absent_encoders_are_not_run_and_get_no_gradient(network):
+    def forbid(*_):
+        raise AssertionError("an absent sequence's encoder was run")
+
+    for slot in (1, 3, 4, 5):
+        network.encoders[slot].register_forward_hook(forbid)
+    network(batch_of((0, 2))).sum().backward()
+    assert all(p.grad is None for slot in (1, 3, 4, 5) for p in network.encoders[slot].parameters())
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.encoders[2].stem.parameters())
+
+
+def test_one_sequence_does_not_depend_on_other_encoders(network):
+    before = network(batch_of((0,)))
+    for slot in range(1, 6):
+        for parameter in network.encoders[slot].parameters():
+            torch.nn.init.normal_(parameter)
+    torch.testing.assert_close(network(batch_of((0,))), before)
+
+
+def test_every_available_sequence_matters(network):
+    base = batch_of((0, 2))
+    changed = Batch(base.images.clone(), base.coverage, base.slot, base.owner, 1)
+    changed.images[1] *= -1
+    assert (network(base) - network(changed)).abs().max() > 1e-4
+
+
+def test_order_of_rows_does_not_matter(network):
+    base = batch_of((0, 2, 4))
+    order = [2, 0, 1]
+    turned = Batch(
+        base.images[order], base.coverage[order], tuple(base.slot[n] for n in order), base.owner, 1
+    )
+    torch.testing.assert_close(network(base), network(turned), atol=1e-5, rtol=1e-4)
+
+
+def test_samples_of_a_batch_do_not_mix(network):
+    one, two = batch_of((0, 2), seed=1), batch_of((1,), seed=2)
+    both = Batch(
+        torch.cat([one.images, two.images]), torch.cat([one.coverage, two.coverage]), (0, 2, 1), (0, 0, 1), 2
+    )
+    torch.testing.assert_close(network(both), torch.cat([network(one), network(two)]), atol=1e-5, rtol=1e-4)
+
+
+def test_uncovered_voxels_have_no_influence(network):
+    cover = torch.ones((2, 1, *SIZE))
+    cover[1, ..., 8:] = 0
+    base = batch_of((0, 2), coverage=cover)
+    base.images.mul_(cover)
+    row = CoveredInstanceNorm(3)
+    x = torch.randn(2, 3, *SIZE)
+    y = x.clone()
+    y[1, ..., 8:] = 100.0
+    torch.testing.assert_close(row(x, cover), row(y, cover))
+    assert torch.isfinite(network(base)).all()
+
+
+def test_norm_with_full_coverage_is_instance_norm():
+    norm = CoveredInstanceNorm(3)
+    x = torch.randn(2, 3, *SIZE)
+    torch.testing.assert_close(norm(x, None), norm(x, torch.ones(2, 1, *SIZE)), atol=1e-4, rtol=1e-4)
+
+
+def test_untie_copies_the_shared_encoder():
+    torch.manual_seed(0)
+    network = MultiSequenceNet(CONFIG, tied=True).eval()
+    before = network(batch_of((1, 4)))
+    network.untie()
+    assert len(network.encoders) == 6
+    torch.testing.assert_close(network(batch_of((1, 4))), before, atol=1e-5, rtol=1e-4)
+    network.untie()
+    assert len(network.encoders) == 6
+
+
+def test_weights_come_back_and_changed_files_are_refused(tmp_path, network):
+    path = tmp_path / "a.safetensors"
+    checkpoint.save(path, network, {"name": "test"})
+    loaded = checkpoint.load(path)
+    assert loaded.card["name"] == "test"
+    difference = (loaded.network(batch_of((0, 2))) - network(batch_of((0, 2)))).abs().max()
+    assert difference < 0.05
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(EnvironmentFault, match="SHA-256"):
+        checkpoint.load(path)
+    card = json.loads(path.with_suffix(".json").read_text())
+    card["sha256"] = checkpoint.checksum(path)
+    card["network"]["channels"] = [4, 8]
+    path.with_suffix(".json").write_text(json.dumps(card))
+    with pytest.raises(EnvironmentFault, match="cannot be used"):
+        checkpoint.load(path)
+    with pytest.raises(EnvironmentFault, match="cannot be used"):
+        checkpoint.load(tmp_path / "absent.safetensors")
+
+
+@pytest.mark.parametrize("task", ["lesion", "cord", "overview"])
+def test_shipped_weights_load_and_say_where_they_come_from(task):
+    weights = checkpoint.load(checkpoint.SHIPPED / f"{task}.safetensors")
+    assert "simulated" in str(weights.card["data"])
+    assert "not for diagnosis" in str(weights.card["notice"])
+    assert sum(p.numel() for p in weights.network.parameters()) <= 18_000_000
+
+
+def test_shipped_weights_fit_in_40_megabytes():
+    assert sum(path.stat().st_size for path in checkpoint.SHIPPED.iterdir()) <= 40_000_000

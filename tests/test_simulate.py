@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from bids_app import images
+from bids_app.sequences import SLOTS
+from bids_app.simulate import command
+from bids_app.simulate.anatomy import draw_anatomy, grey_matter
+from bids_app.simulate.contrast import PALETTES
+from bids_app.simulate.draw import Draw, Field
+from bids_app.simulate.overview import make_overview
+from bids_app.simulate.participant import simulate_participant
+from bids_app.simulate.patches import make_patch
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_equal_seeds_give_equal_patches_and_others_differ():
+    one, two, other = make_patch(5), make_patch(5), make_patch(6)
+    assert one.slots == two.slots
+    np.testing.assert_array_equal(one.images, two.images)
+    np.testing.assert_array_equal(one.lesion, two.lesion)
+    assert other.slots != one.slots or not np.array_equal(other.images, one.images)
+
+
+@pytest.fixture(scope="module")
+def patches():
+    return [make_patch(seed) for seed in range(100, 130)]
+
+
+def test_patches_are_what_the_network_expects(patches):
+    for patch in patches:
+        count = len(patch.slots)
+        assert 1 <= count <= 3
+        assert list(patch.slots) == sorted(set(patch.slots))
+        assert patch.images.shape == patch.coverage.shape == (count, 48, 48, 64)
+        assert np.isfinite(patch.images.astype(float)).all()
+        assert (patch.images[~patch.coverage] == 0).all()
+
+
+def test_lesions_lie_in_the_cord_and_many_patches_have_none(patches):
+    with_lesion = [patch for patch in patches if patch.lesion.any()]
+    assert 0.3 < len(with_lesion) / len(patches) < 0.85
+    for patch in with_lesion:
+        assert patch.cord[patch.lesion].astype(float).min() > 0.4
+
+
+def test_a_lesion_is_labelled_only_where_a_sequence_covers_it(patches):
+    for patch in patches:
+        assert not (patch.lesion & ~patch.coverage.any(axis=0)).any()
+
+
+def test_the_cord_has_a_plausible_size(patches):
+    areas = [float((patch.cord.astype(float) > 0.5).sum(axis=(0, 1)).mean()) * 0.25 for patch in patches]
+    assert 30 < np.median(areas) < 95
+
+
+def test_csf_is_brighter_than_cord_in_t2_and_darker_in_t1():
+    for name in ("T2Sag", "STIR", "T2Ax"):
+        assert np.mean(PALETTES[name].csf) > 1.2
+    for name in ("T1", "MP2RAGE"):
+        assert np.mean(PALETTES[name].csf) < 0.6
+    assert set(PALETTES) == set(SLOTS)
+
+
+def test_grey_matter_fills_a_sixth_of_a_cervical_cord():
+    anatomy = draw_anatomy(Draw(0), -20, 20, 4.0)
+    line = torch.linspace(-12, 12, 97)
+    grid = torch.stack(torch.meshgrid(line, line, torch.tensor([0.0]), indexing="ij"), dim=-1).reshape(-1, 3)
+    local = anatomy.local(grid)
+    share = float((grey_matter(local) * local.cord).sum() / local.cord.sum())
+    assert 0.1 < share < 0.25
+
+
+def test_overviews_show_a_cord_mostly_but_not_always():
+    samples = [make_overview(seed) for seed in range(20)]
+    shown = [sample.cord.max() > 0.5 for sample in samples]
+    assert 0.5 < np.mean(shown) < 1.0
+    assert all(np.isfinite(sample.images.astype(float)).all() for sample in samples)
+
+
+def test_fields_are_smooth_and_centred():
+    low, high = torch.full((3,), -50.0), torch.full((3,), 50.0)
+    field = Field(Draw(1), 2, low, high, (5.0, 5.0, 5.0))
+    points = torch.rand((4000, 3), generator=torch.Generator().manual_seed(0)) * 100 - 50
+    values = field(points)
+    assert abs(float(values.mean())) < 0.2
+    assert 0.6 < float(values.std()) < 1.4
+    assert float((field(points + 0.1) - values).abs().max()) < 0.5
+
+
+def test_participants_have_masks_on_the_grid_of_every_image():
+    scans = simulate_participant(11, ("T2Sag", "T2starAx"), half_mm=35)
+    assert [scan.sequence for scan in scans] == ["T2Sag", "T2starAx"]
+    for scan in scans:
+        assert scan.image.shape == scan.lesion.shape == scan.cord.shape
+        np.testing.assert_array_equal(scan.image.affine, scan.cord.affine)
+        cord = np.asarray(scan.cord.dataobj) > 0
+        volume = cord.sum() * abs(np.linalg.det(scan.image.affine[:3, :3]))
+        assert 500 < volume < 15_000
+        assert not (np.asarray(scan.lesion.dataobj) > 0)[~cord].any()
+
+
+def test_command_writes_a_dataset_with_truth(tmp_path):
+    out = tmp_path / "bids"
+    assert command.main([str(out), "--participants", "1", "--seed", "3"]) == 0
+    scans = sorted(out.glob("sub-01/anat/*.nii.gz"))
+    assert scans
+    for path in scans:
+        images.read_volume(path)
+        truth = sorted(
+            (out / "derivatives/truth/sub-01/anat").glob(
+                path.name.rsplit("_", 1)[0] + "_space-orig_label-*.nii.gz"
+            )
+        )
+        assert len(truth) >= 2
+    assert json.loads((out / "dataset_description.json").read_text())["DatasetType"] == "raw"
+    assert nib.aff2axcodes(nib.load(scans[0]).affine)
+    assert command.main([str(out)]) == 2

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from bids_app.model.network import NetworkConfig
+from bids_app.simulate.draw import Draw
+from bids_app.simulate.patches import Patch
+from bids_app.train.loop import TrainConfig, train
+from bids_app.train.losses import dice
+from bids_app.train.samples import Pool, cord_example, kept_rows, lesion_example
+
+SHAPE = (8, 8, 8)
+
+
+def tiny_patch(seed: int) -> Patch:
+    """A bright ball in noise."""
+    random = np.random.default_rng(seed)
+    ball = np.zeros(SHAPE, bool)
+    i, j = random.integers(1, 5, 2)
+    ball[i : i + 3, j : j + 3, 2:6] = True
+    slots = (0, 2) if seed % 2 else (1,)
+    images = np.stack([random.normal(0, 0.3, SHAPE) + 2 * ball for _ in slots]).astype(np.float16)
+    visible = np.stack([ball] * len(slots))
+    return Patch(images, np.ones_like(images, bool), slots, visible, ball.astype(np.float16))
+
+
+@pytest.mark.parametrize(("slots", "many"), [((0, 1, 2), 400), ((1, 2), 400), ((3,), 10)])
+def test_sequence_dropout_keeps_at_least_one_and_often_leaves_t2sag_alone(slots, many):
+    kept = [kept_rows(slots, Draw(seed)) for seed in range(many)]
+    assert all(rows and set(rows) <= set(range(len(slots))) for rows in kept)
+    alone = np.mean([rows == [0] for rows in kept])
+    if slots[0] == 0:
+        assert 0.35 < alone < 0.75
+    if len(slots) > 1:
+        assert any(len(rows) == len(slots) for rows in kept)
+
+
+def test_examples_mirror_images_and_targets_alike():
+    for seed in range(6):
+        example = lesion_example([tiny_patch(1)], Draw(seed))
+        bright = example.batch.images[0, 0] > 1
+        assert float((bright == (example.target[0, 0] > 0.5)).float().mean()) > 0.97
+    example = cord_example([tiny_patch(1), tiny_patch(2)], Draw(0))
+    assert example.batch.slot == (0, 0)
+    assert example.batch.owner == (0, 1)
+
+
+def test_pool_depends_on_the_step_alone():
+    fresh, used = Pool(tiny_patch, 3, 5, 1.5), Pool(tiny_patch, 3, 5, 1.5)
+    for step in range(6):
+        used.take(step, 2)
+    for a, b in zip(fresh.take(6, 2)[0], used.take(6, 2)[0], strict=True):
+        np.testing.assert_array_equal(a.images, b.images)
+
+
+def test_soft_dice_of_a_perfect_answer_is_almost_0():
+    target = torch.zeros(1, 4, 4, 4)
+    target[0, 1:3] = 1
+    seen = torch.ones_like(target)
+    assert float(dice((target * 2 - 1) * 50, target, seen)) < 0.01
+    assert float(dice((1 - target * 2) * 50, target, seen)) > 0.9
+
+
+def test_training_learns_and_resumes_exactly(tmp_path):
+    torch.manual_seed(0)
+    config = TrainConfig(
+        NetworkConfig(6, (4, 8), ("lesion", "cord")),
+        steps=24,
+        untie_at=12,
+        batch=2,
+        pool_width=8,
+        save_every=8,
+        learning_rate=1e-2,
+    )
+    whole = train(config, tiny_patch, lesion_example, tmp_path / "whole")
+    losses = np.loadtxt(tmp_path / "whole" / "log.tsv", skiprows=1)[:, 1]
+    assert losses[-4:].mean() < 0.9 * losses[:4].mean()
+    assert not whole.network.tied
+    # Stopped after 16 steps (past the untying), then continued.
+    train(config, tiny_patch, lesion_example, tmp_path / "parts", stop_at=16)
+    resumed = train(config, tiny_patch, lesion_example, tmp_path / "parts")
+    for a, b in zip(whole.average.parameters(), resumed.average.parameters(), strict=True):
+        torch.testing.assert_close(a, b)
+    again = np.loadtxt(tmp_path / "parts" / "log.tsv", skiprows=1)
+    np.testing.assert_allclose(again[:, 1], losses, rtol=1e-4)
