@@ -6,11 +6,12 @@ DEMO ?= demo
 STAMP := $(VENV)/.installed
 SHELL := /bin/bash
 
-.PHONY: demo test lint types unit clean
+.PHONY: demo test lint types unit figures clean
 
 # torch goes first and alone: pinned exactly, a resolver takes the CPU build where one is offered.
 $(STAMP): setup.cfg pyproject.toml
 	@echo "== making $(VENV) and installing mscord (some minutes the first time)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=..."; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet "$$(sed -n 's/^ *\(torch==.*\)/\1/p' setup.cfg)"
@@ -43,6 +44,10 @@ types: $(STAMP)
 unit: $(STAMP)
 	@echo "== pytest"
 	$(BIN)/pytest
+
+# On the public development scans: make figures DATA=folder
+figures: $(STAMP)
+	$(BIN)/python -m bids_app.figures $(DATA) $(DEMO)/figures
 
 clean:
 	rm -rf $(VENV) $(DEMO) build *.egg-info

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import re
+import signal
 import sys
 from pathlib import Path
 
@@ -38,15 +39,26 @@ def parser() -> argparse.ArgumentParser:
     choose.add_argument(
         "--participant-label",
         nargs="+",
-        default=(),
+        action="extend",
+        default=[],
         metavar="LABEL",
         help="with or without sub-; default: all",
     )
     choose.add_argument(
-        "--session-label", nargs="+", default=(), metavar="LABEL", help="with or without ses-; default: all"
+        "--session-label",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="LABEL",
+        help="with or without ses-; default: all",
     )
     choose.add_argument(
-        "--run-label", nargs="+", default=(), metavar="LABEL", help="of images with a run-, use only these"
+        "--run-label",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="LABEL",
+        help="of images with a run-, use only these",
     )
     choose.add_argument(
         "--bids-filter-file",
@@ -97,7 +109,7 @@ def parser() -> argparse.ArgumentParser:
     )
     machine.add_argument(
         "--mem-gb",
-        type=float,
+        type=_memory,
         default=round(available_memory_gb(), 1),
         metavar="G",
         help="memory to use (default: %(default)s)",
@@ -112,8 +124,13 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run ``mscord``; returns the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    options = options_from(parser().parse_args(arguments))
+    line = parser()
+    options = options_from(line.parse_args(arguments))
+    if options.dry_run and options.level == "group":
+        line.error("--dry-run is of the participant level")
     _set_up_log(options.verbose)
+    # A container that is stopped, or a job whose time is over, sends SIGTERM: end in order, and say so.
+    signal.signal(signal.SIGTERM, _end)
     from .pipeline import run
 
     try:
@@ -169,10 +186,22 @@ def _positive(text: str) -> int:
     return value
 
 
+def _memory(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
+
+
 def _device(text: str) -> str:
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", text):
         raise argparse.ArgumentTypeError(f"{text!r} is none of auto, cpu, cuda, cuda:N")
     return text
+
+
+def _end(number: int, frame: object) -> None:
+    del frame
+    raise SystemExit(128 + number)
 
 
 def _set_up_log(verbose: int) -> None:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import images
-from .errors import UnitError
-from .files import write_json
+from .errors import BadImageError, CordError
+from .files import write_json, writing
 from .localise import Localiser
 from .records import Image, Unit
 
@@ -40,7 +40,10 @@ def find_cords(unit: Unit, folder: Path, localiser: Callable[[], Localiser], ver
     found = Cords()
     for image in unit.images:
         mask, note = folder / f"{image.stem}_cord.nii.gz", folder / f"{image.stem}_cord.json"
-        state = image.path.stat()
+        try:
+            state = image.path.stat()
+        except OSError as error:
+            raise BadImageError(f"{image.path.name} cannot be read any more ({error.strerror}).") from error
         key = {
             "size": state.st_size,
             "mtime_ns": state.st_mtime_ns,
@@ -50,7 +53,7 @@ def find_cords(unit: Unit, folder: Path, localiser: Callable[[], Localiser], ver
         known = _recall(note, mask, key)
         if known is None:
             known = _find(image, mask, localiser())
-            write_json(note, {**key, "reason": known})
+            write_json(note, {**key, "reason": known})  # lasting: an image without a cord stays without
         if known:
             found.missing[image.path] = known
         else:
@@ -65,9 +68,12 @@ def _find(image: Image, mask: Path, localiser: Localiser) -> str:
     try:
         volume, grid = images.read_volume(image.path)
         array = localiser(volume, grid)
-    except UnitError as error:
+    except BadImageError as error:
         return str(error)
-    images.write_like(mask, array, image.path)
+    except CordError as error:
+        return f"{image.path.name}: {error}"
+    with writing(mask):
+        images.write_like(mask, array, image.path)
     return ""
 
 

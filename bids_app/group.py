@@ -60,7 +60,12 @@ def write_group(options: Options) -> tuple[Path, Path]:
     # date.
     told = {_key(row)[:2] for row in recorded if row["unit"]}
     units = {key: row for key, row in units.items() if key[:2] not in told}
-    units |= {_key(row): row for row in recorded}
+    for row in recorded:
+        known = units.get(_key(row))
+        if known is not None and not row["unit"]:
+            # Several broken images of one participant: one row that gives all reasons.
+            row = {**row, "reason": f"{known['reason']} {row['reason']}"}
+        units[_key(row)] = row
     rows = [row for key, row in sorted(units.items()) if _chosen(row, options)]
     if not rows:
         raise NothingToDoError(

@@ -15,7 +15,7 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from . import space
-from .errors import BadImageError
+from .errors import BadImageError, UnitError
 from .sequences import AXIAL, CORONAL, ISOTROPIC, SAGITTAL
 from .space import FloatArray, Grid
 
@@ -43,13 +43,15 @@ def missing_content(path: Path) -> str | None:
         return f"{path.name} is a broken link to {target}"
     if not path.is_file():
         return f"{path.name} is not a file"
-    size = path.stat().st_size
-    if size == 0:
-        return f"{path.name} is empty (zero bytes)"
-    if size < 1024:
+    try:
+        if path.stat().st_size == 0:
+            return f"{path.name} is empty (zero bytes)"
         with path.open("rb") as stream:
-            if stream.read(32).startswith(b"/annex/objects/"):
-                return f"{path.name} is git-annex content that has not been fetched"
+            start = stream.read(32)
+    except OSError as error:
+        return f"{path.name} cannot be read ({error.strerror})"
+    if start.startswith(b"/annex/objects/"):
+        return f"{path.name} is git-annex content that has not been fetched"
     return None
 
 
@@ -87,7 +89,9 @@ def _read_finite(path: Path) -> tuple[NDArray[np.float32], Grid]:
     grid = _checked_grid(image, path)
     try:
         data = np.asarray(image.dataobj, dtype=np.float32)
-    except (*_READ_ERRORS, MemoryError) as error:
+    except MemoryError as error:
+        raise UnitError(f"{path.name} does not fit into memory.", "Grant more memory.") from error
+    except _READ_ERRORS as error:
         raise BadImageError(
             f"{path.name} is damaged: its voxels cannot be read ({_one_line(error)}).",
             "Copy or convert it again.",
@@ -178,7 +182,8 @@ def extent_si_mm(grid: Grid) -> tuple[float, float]:
 
     The extent is measured at the middle of the other two axes, so that a tilt does not lengthen it.
     """
-    axis = int(np.abs(grid.affine[2, :3]).argmax())
+    # By direction, not by step: thick slices that lean a little would win otherwise.
+    axis = int((np.abs(grid.affine[2, :3]) / grid.spacing_mm).argmax())
     middle = (np.array(grid.shape) - 1) / 2
     ends = np.stack([middle, middle])
     ends[0, axis], ends[1, axis] = -0.5, grid.shape[axis] - 0.5

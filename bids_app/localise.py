@@ -32,7 +32,7 @@ CORD_OVERLAP = 0.25
 #: The path may move this many overview voxels in plane from slice to slice (63 degrees).
 REACH = 2
 #: Probability along the path from which the cord is taken to be there.
-PRESENT = 0.35
+PRESENT = 0.5
 #: Pieces of cord closer than this along the cord are one.
 GAP_MM = 12.0
 MINIMUM_LENGTH_MM = 20.0
@@ -54,11 +54,6 @@ class Localiser:
         self.device = device
         self.overview = _ready(checkpoint.load(folder / "overview.safetensors"), device)
         self.cord = _ready(checkpoint.load(folder / "cord.safetensors"), device)
-
-    @property
-    def version(self) -> str:
-        """What is recorded as the origin of a mask: stays the same as long as the weights do."""
-        return f"mscord built-in localiser ({self.overview.sha256[:12]}, {self.cord.sha256[:12]})"
 
     def __call__(self, volume: NDArray[np.float32], grid: Grid) -> NDArray[np.uint8]:
         """Return the cord mask on the image's own grid.
@@ -101,7 +96,7 @@ class Localiser:
         length = (run.stop - run.start) * OVERVIEW_MM
         if length < min(MINIMUM_LENGTH_MM, 0.8 * len(along) * OVERVIEW_MM) or length == 0:
             raise CordError(
-                f"no spinal cord was found: the best candidate is {length:.0f} mm long"
+                f"No spinal cord was found: the best candidate is {length:.0f} mm long"
                 f" (at least {MINIMUM_LENGTH_MM:.0f} mm are needed), with a peak probability of {along.max():.2f}."
             )
         index = np.column_stack(
@@ -147,6 +142,12 @@ class Localiser:
         result = np.zeros((space.CROP_VOXELS, space.CROP_VOXELS, len(slices)), np.float32)
         result[..., part] = tiled(padded.shape, CORD_WINDOW, predict, CORD_OVERLAP)[inner] * covered
         return result, starts
+
+
+def version_of(folder: Path = checkpoint.SHIPPED) -> str:
+    """Return what is recorded as the origin of a mask: it stays the same as long as the weights do."""
+    digests = [checkpoint.checksum(folder / f"{name}.safetensors")[:12] for name in ("overview", "cord")]
+    return f"mscord built-in localiser ({', '.join(digests)})"
 
 
 def best_path(probability: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

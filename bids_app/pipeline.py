@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import shlex
 import shutil
 import sys
 import tempfile
 from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from . import __version__, discover
-from .errors import ExitCode, MscordError, NothingToDoError, UnitError
+from .errors import EnvironmentFault, ExitCode, MscordError, NothingToDoError, UnitError
+from .files import writing
 from .group import write_group
-from .preprocess import PrepareRequest, prepare, require_sct, sct_version
+from .preprocess import PrepareRequest, require_sct, sct_version
 from .records import Discovery, Failed, Options, Outcome, Prepared, Segmented, Unit
+from .workers import Workers
 from .write.dataset import start_dataset
-from .write.derivatives import write_session
+from .write.derivatives import clear_participant, write_session
 from .write.manifest import Run, finish_run, start_run, write_status
 from .write.names import collisions, outputs_of
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .segment import Segmenter
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 #: Memory that one preprocessing worker may need.
 WORKER_GB = 2.0
@@ -63,33 +64,42 @@ def run(options: Options, command: Sequence[str]) -> ExitCode:
         return _dry_status(found)
     start_dataset(options)
     record = start_run(options, command)
-    with _work_folder(options) as work:
-        participants = Participants(options, found, work, record, command)
-        code, message = ExitCode.UNFORESEEN, "ended early"
-        try:
-            code, message = participants.run(), ""
-        except MscordError as error:
-            code, message = error.exit_code, str(error)
-            raise
-        finally:
-            finish_run(record, int(code), participants.outcomes, found.problems, message)
+    participants = Participants(options, found, record, command)
+    code, message = int(ExitCode.UNFORESEEN), "ended early"
+    try:
+        with _work_folder(options) as participants.work:
+            code, message = int(participants.run()), ""
+    except MscordError as error:
+        code, message = int(error.exit_code), str(error)
+        raise
+    except KeyboardInterrupt:
+        code, message = 130, "interrupted"
+        raise
+    except SystemExit as end:
+        code, message = int(end.code or 0), "told to end"
+        raise
+    finally:
+        # A manifest that cannot be written must not hide why the run ended.
+        with suppress(EnvironmentFault) if message else nullcontext():
+            finish_run(record, code, participants.outcomes, found.problems, message)
     _say_end(participants.outcomes, options)
-    return code
+    return ExitCode(code)
 
 
 class Participants:
     """Takes the units of all chosen participants through the rooms."""
 
-    def __init__(
-        self, options: Options, found: Discovery, work: Path, record: Run, command: Sequence[str]
-    ) -> None:
-        self.options, self.found, self.work, self.record = options, found, work, record
-        self.command = command
+    def __init__(self, options: Options, found: Discovery, record: Run, command: Sequence[str]) -> None:
+        self.options, self.found, self.record, self.command = options, found, record, command
+        self.work = Path()
         self.sct: str | None = None
+        self.unforeseen = False
         #: Filled as the work goes on, so that an early end can still be recorded.
         self.outcomes: list[Outcome] = []
-        self.unforeseen = False
-        self.workers = max(1, min(options.nprocs, len(found.units), int(options.mem_gb / WORKER_GB)))
+        affordable = max(1, int(options.mem_gb / WORKER_GB))
+        self.workers = max(1, min(options.nprocs, len(found.units), affordable))
+        #: Processes inside the graph of one unit.
+        self.inside = max(1, min(options.nprocs, affordable) // self.workers)
 
     @cached_property
     def segmenter(self) -> Segmenter:
@@ -127,16 +137,24 @@ class Participants:
 
     def _finish(self, label: str, outcomes: list[Outcome]) -> None:
         """Record what became of a participant, and write the page."""
-        from .report import write_report
-
+        if not outcomes:
+            clear_participant(label, self.options)
         outcomes = outcomes + _not_usable(label, self.found, bool(outcomes))
         self.outcomes.extend(outcomes)
         for outcome in outcomes:
             if isinstance(outcome, Failed):
                 log.error("sub-%s: %s %s", label, outcome.message, outcome.next_step)
         write_status(label, outcomes, self.options)
-        path = write_report(label, outcomes, self.found, self._report_run())
-        log.info("sub-%s: report %s", label, path)
+        try:
+            from .report import write_report
+
+            path = write_report(label, outcomes, self.found, self._report_run())
+            log.info("sub-%s: report %s", label, path)
+        except MscordError:
+            raise
+        except Exception:
+            log.exception("sub-%s: the report could not be made", label)
+            self.unforeseen = True
 
     def _report_run(self) -> ReportRun:
         from .report import ReportRun
@@ -153,65 +171,89 @@ class Participants:
         )
 
     def _cord_method(self) -> str:
-        return f"SCT {self.sct} sct_deepseg spinalcord" if self.sct else str(self.localiser.version)
+        if self.sct:
+            return f"SCT {self.sct} sct_deepseg spinalcord"
+        from .localise import version_of
+
+        return version_of()
 
     def _outcomes(self) -> Iterator[Outcome]:
         """Yield the outcome of each unit in order, each session written before its outcomes are yielded."""
-        for _, session in groupby(
+        last = None
+        for (label, _), session in groupby(
             self._segmented(), key=lambda outcome: (_participant(outcome), _session(outcome))
         ):
+            if label != last:
+                # What an earlier run left would pass for a result of this one.
+                clear_participant(label, self.options)
+                last = label
             outcomes = list(session)
             done = [outcome for outcome in outcomes if isinstance(outcome, Segmented)]
-            write_session(done, self.options)
+            if done:
+                written = self._attempt(done[0].prepared.unit, partial(write_session, done, self.options))
+                if isinstance(written, Failed):
+                    outcomes = [replace(written, unit=_unit(outcome)) for outcome in outcomes]
             yield from outcomes
 
     def _segmented(self) -> Iterator[Outcome]:
         """Yield units as they come out of the network, while workers prepare the next ones."""
-        waiting: deque[tuple[PrepareRequest, Future[Prepared]]] = deque()
+        waiting: deque[tuple[PrepareRequest, Future[Prepared]] | Failed] = deque()
         workers = Workers(self.workers)
         numbers: dict[tuple[str, str | None], int] = {}
         try:
             for unit in self.found.units:
-                request = self._request(unit)
-                waiting.append((request, workers.submit(request)))
+                request = self._attempt(unit, partial(self._request, unit))
+                waiting.append(request if isinstance(request, Failed) else (request, workers.submit(request)))
                 while len(waiting) > self.workers:
-                    yield self._one(workers, *waiting.popleft(), numbers)
+                    yield self._next(waiting.popleft(), workers, numbers)
             while waiting:
-                yield self._one(workers, *waiting.popleft(), numbers)
-        finally:
-            workers.stop()
+                yield self._next(waiting.popleft(), workers, numbers)
+        except BaseException:
+            workers.abort()
+            raise
+        workers.stop()
 
     def _request(self, unit: Unit) -> PrepareRequest:
         folder = self.work / unit.name
-        folder.mkdir(parents=True, exist_ok=True)
-        inside = max(1, self.options.nprocs // self.workers)
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        method = self._cord_method()
         if self.sct:
             gpu = self.segmenter.device.type == "cuda"
-            return PrepareRequest(
-                unit, folder, "sct", cord_method=self._cord_method(), sct_gpu=gpu, nprocs=inside
-            )
+            return PrepareRequest(unit, folder, "sct", {}, {}, method, sct_gpu=gpu, nprocs=self.inside)
         from .cords import find_cords
 
-        cords = find_cords(unit, folder / "cords", lambda: self.localiser, self.localiser.version)
-        return PrepareRequest(
-            unit, folder, "builtin", cords.masks, cords.missing, self.localiser.version, nprocs=inside
-        )
+        cords = find_cords(unit, folder / "cords", lambda: self.localiser, method)
+        return PrepareRequest(unit, folder, "builtin", cords.masks, cords.missing, method, nprocs=self.inside)
 
-    def _one(
+    def _next(
         self,
+        item: tuple[PrepareRequest, Future[Prepared]] | Failed,
         workers: Workers,
-        request: PrepareRequest,
-        future: Future[Prepared],
         numbers: dict[tuple[str, str | None], int],
     ) -> Outcome:
-        """Return the outcome of one unit; whatever goes wrong with it stays with it."""
-        unit = request.unit
-        key = (unit.participant, unit.session)
-        try:
+        """Return the outcome of the unit that has waited longest."""
+        if isinstance(item, Failed):
+            return item
+        request, future = item
+        key = (request.unit.participant, request.unit.session)
+
+        def work() -> Segmented:
             prepared = workers.result(request, future)
             for path, reason in prepared.dropped.items():
-                log.warning("%s: %s is left out: %s", unit.name, path.name, reason)
-            result = self.segmenter.segment(prepared, self.work / unit.name, numbers.get(key, 0) + 1)
+                log.warning("%s: %s is left out: %s", request.unit.name, path.name, reason)
+            return self.segmenter.segment(prepared, self.work / request.unit.name, numbers.get(key, 0) + 1)
+
+        result = self._attempt(request.unit, work)
+        if isinstance(result, Segmented):
+            numbers[key] = numbers.get(key, 0) + len(result.lesions)
+            log.info("%s: %d lesions, %.0f mm3", request.unit.name, len(result.lesions), result.volume_mm3)
+        return result
+
+    def _attempt(self, unit: Unit, work: Callable[[], T]) -> T | Failed:
+        """Do something for a unit; whatever goes wrong with it stays with it, unless the machine is at fault."""
+        try:
+            return work()
         except UnitError as error:
             return Failed(unit.participant, error.message, error.next_step, unit)
         except MscordError:
@@ -225,61 +267,18 @@ class Participants:
                 "This is a defect of mscord; the log holds the details.",
                 unit,
             )
-        numbers[key] = numbers.get(key, 0) + len(result.lesions)
-        log.info("%s: %d lesions, %.0f mm3", unit.name, len(result.lesions), result.volume_mm3)
-        return result
-
-
-class Workers:
-    """Processes that prepare units; one that is killed, most often for lack of memory, costs only its own unit."""
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-        self.pool = self._new()
-
-    def submit(self, request: PrepareRequest) -> Future[Prepared]:
-        """Hand a unit to a worker."""
-        try:
-            return self.pool.submit(prepare, request)
-        except BrokenProcessPool:
-            self.pool = self._new()
-            return self.pool.submit(prepare, request)
-
-    def result(self, request: PrepareRequest, future: Future[Prepared]) -> Prepared:
-        """Wait for a unit.
-
-        A dead worker takes its whole pool along: a unit that was caught up in that is tried again alone.
-        """
-        try:
-            return future.result()
-        except BrokenProcessPool:
-            log.warning("%s: a worker was killed; trying once more", request.unit.name)
-        try:
-            with self._new(1) as alone:
-                return alone.submit(prepare, request).result()
-        except BrokenProcessPool as error:
-            raise UnitError(
-                f"{request.unit.name}: the preprocessing worker was killed twice, most likely for lack of memory.",
-                "Grant more memory.",
-            ) from error
-
-    def stop(self) -> None:
-        """Let go of the workers."""
-        self.pool.shutdown(wait=False, cancel_futures=True)
-
-    def _new(self, count: int | None = None) -> ProcessPoolExecutor:
-        # Spawned, not forked: a fork after torch or CUDA has started threads can hang.
-        return ProcessPoolExecutor(count or self.count, mp_context=multiprocessing.get_context("spawn"))
 
 
 @contextmanager
 def _work_folder(options: Options) -> Iterator[Path]:
     """Yield the work folder; a temporary one lies beside nothing else and goes at the end."""
     if options.work_dir is not None:
-        options.work_dir.mkdir(parents=True, exist_ok=True)
+        with writing(options.work_dir):
+            options.work_dir.mkdir(parents=True, exist_ok=True)
         yield options.work_dir
         return
-    folder = Path(tempfile.mkdtemp(prefix="mscord-"))
+    with writing(Path(tempfile.gettempdir())):
+        folder = Path(tempfile.mkdtemp(prefix="mscord-"))
     try:
         yield folder
     finally:
@@ -331,6 +330,10 @@ def _session(outcome: Outcome) -> str | None:
     if isinstance(outcome, Failed):
         return outcome.unit.session if outcome.unit else None
     return outcome.prepared.unit.session
+
+
+def _unit(outcome: Outcome) -> Unit | None:
+    return outcome.unit if isinstance(outcome, Failed) else outcome.prepared.unit
 
 
 def _say_end(outcomes: Sequence[Outcome], options: Options) -> None:

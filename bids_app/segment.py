@@ -15,6 +15,7 @@ from scipy import ndimage
 
 from . import space
 from .errors import EnvironmentFault, UnitError
+from .files import writing
 from .model import checkpoint
 from .model.network import Batch
 from .records import Lesion, Prepared, Segmented
@@ -118,11 +119,12 @@ class Segmenter:
         instances, lesions = find_lesions(
             probability, crop, prepared, (self.threshold, self.minimum_volume_mm3), first_index
         )
-        folder.mkdir(parents=True, exist_ok=True)
         maps = folder / "lesions.npz"
         part = folder / "lesions.part.npz"
-        np.savez_compressed(part, probability=probability, instances=instances)
-        part.replace(maps)
+        with writing(maps):
+            folder.mkdir(parents=True, exist_ok=True)
+            np.savez_compressed(part, probability=probability, instances=instances)
+            part.replace(maps)
         return Segmented(
             prepared=prepared,
             maps=maps,

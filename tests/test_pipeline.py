@@ -141,11 +141,15 @@ def test_every_output_has_exactly_the_grid_of_its_image(dataset, output, partici
     np.testing.assert_allclose(made.get_qform(), source.get_qform(), atol=1e-5)
 
 
-def test_the_second_sequence_gets_masks_on_its_grid_and_a_transform(dataset, output):
+def test_the_second_sequence_gets_masks_on_its_grid_and_a_transform(dataset, output, run):
     source = nib.load(dataset / "sub-01/anat/sub-01_acq-ax_T2starw.nii.gz")
-    made = nib.load(output("01", "label-lesion_desc-T2starw_mask.nii.gz"))
-    assert made.shape == source.shape
-    np.testing.assert_array_equal(made.affine, source.affine)
+    made = sorted((run[0] / "sub-01" / "anat").glob("*desc-T2starw*.nii.gz"))
+    assert len(made) == 4
+    for path in made:
+        image = nib.load(path)
+        assert image.shape == source.shape
+        np.testing.assert_array_equal(image.affine, source.affine)
+        assert int(image.header["sform_code"]) == int(source.header["sform_code"])
     assert output("01", "xfm.txt").read_text().startswith("#Insight Transform File")
     sidecar = json.loads(output("01", "label-lesion_desc-T2w_mask.json").read_text())
     assert sidecar["Type"] == "Lesion"
@@ -160,17 +164,17 @@ def canonical(image: nib.Nifti1Image) -> np.ndarray:
 def test_the_cord_is_where_it_was_simulated(scans, output, participant):
     found = canonical(nib.load(output(participant, "label-SC_desc-T2w_mask.nii.gz")))
     truth = canonical(scans[0].cord)
-    assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.75
+    assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.7
 
 
 def test_orientations_agree_on_the_lesions(output):
-    maps = [
-        nib.as_closest_canonical(nib.load(output(p, "label-lesion_desc-T2w_probseg.nii.gz")))
-        for p in ("02", "03", "04")
-    ]
-    first, *others = [np.asarray(one.dataobj) for one in maps]
+    found = [nib.as_closest_canonical(nib.load(output(p, "probseg.nii.gz"))) for p in ("02", "03", "04")]
+    first, *others = [np.asarray(one.dataobj, np.float64) for one in found]
+    assert first.max() > 0
     for other in others:
-        assert np.abs(first - other).mean() < 0.01
+        # Where any orientation sees something, the others see much the same.
+        somewhere = np.maximum(first, other) > 0.05
+        assert np.corrcoef(first[somewhere], other[somewhere])[0, 1] > 0.8
 
 
 def test_masks_and_instances_agree(output):
@@ -250,6 +254,34 @@ def test_a_gpu_or_sct_that_is_not_there_is_an_environment_fault(dataset, tmp_pat
     assert cli.main([*line, "--cord", "sct"]) == 5
     manifests = sorted((tmp_path / "out" / "logs").glob("run-*_manifest.json"))
     assert [json.loads(path.read_text())["ExitCode"] for path in manifests] == [5, 5]
+
+
+def test_what_an_earlier_run_left_does_not_pass_for_a_result(dataset, run, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(run[0], out)
+    stale = out / "sub-06/anat/sub-06_space-orig_label-lesion_desc-T2w_mask.nii.gz"
+    stale.parent.mkdir(parents=True)
+    shutil.copyfile(next((out / "sub-02/anat").glob("*label-lesion*mask.nii.gz")), stale)
+    assert (
+        cli.main([str(dataset), str(out), "participant", "--participant-label", "06", "--cord", "builtin"])
+        == 3
+    )
+    assert not stale.exists()
+    assert next((out / "sub-02/anat").glob("*label-lesion*mask.nii.gz")).exists()
+
+
+def test_one_defect_costs_one_unit(dataset, tmp_path, monkeypatch):
+    from bids_app import pipeline
+
+    def broken(*_):
+        raise ValueError("on purpose")
+
+    monkeypatch.setattr(pipeline, "write_session", broken)
+    out = tmp_path / "out"
+    line = [str(dataset), str(out), "participant", "--participant-label", "02", "06", "--cord", "builtin"]
+    assert cli.main(line) == 1
+    assert "on purpose" in (out / "sub-02.html").read_text()
+    assert (out / "sub-06.html").exists()
 
 
 @pytest.mark.real

@@ -9,6 +9,7 @@ from bids_app.simulate.draw import Draw
 from bids_app.simulate.patches import Patch
 from bids_app.train.loop import TrainConfig, train
 from bids_app.train.losses import dice
+from bids_app.train.operating import measure
 from bids_app.train.samples import Pool, cord_example, kept_rows, lesion_example
 
 SHAPE = (8, 8, 8)
@@ -85,3 +86,21 @@ def test_training_learns_and_resumes_exactly(tmp_path):
         torch.testing.assert_close(a, b)
     again = np.loadtxt(tmp_path / "parts" / "log.tsv", skiprows=1)
     np.testing.assert_allclose(again[:, 1], losses, rtol=1e-4)
+
+
+def test_operating_point_counts_lesions_and_false_ones():
+    lesion = np.zeros((12, 12, 12), bool)
+    lesion[2:6, 2:6, 2:6] = True
+    good = np.where(lesion, 0.8, 0.0).astype(np.float32)
+    stray = good.copy()
+    stray[9:11, 9:11, 9:11] = 0.55
+    empty = np.zeros_like(lesion)
+    noise = np.zeros_like(good)
+    noise[9:11, 9:11, 9:11] = 0.55
+    maps = [(stray, lesion), (noise, empty)]
+    low = measure(maps, 0.5, 0.0)
+    assert low.false_per_sample == 1
+    assert low.lesion_f1 == pytest.approx(2 * (1 / 3) / (1 + 1 / 3))
+    assert measure(maps, 0.6, 0.0).lesion_f1 == 1
+    assert measure(maps, 0.5, 2.0).false_per_sample == 0
+    assert measure(maps, 0.9, 0.0).lesion_f1 == 0

@@ -6,9 +6,10 @@ import logging
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..records import Discovery, Options, Unused
+from ..records import Discovery, Options, Problem, Unused
 from .index import index
-from .selection import apply, read_selection
+from .names import parse, same_label
+from .selection import Selection, apply, read_selection
 from .units import make_units
 from .usable import look_at
 
@@ -44,11 +45,19 @@ def discover(options: Options) -> Discovery:
     seen = [look_at(path, options.bids_dir, found) for path in paths]
     unused += [one.unused for one in seen if one.unused is not None]
     problems = [*found.problems, *(problem for one in seen for problem in one.problems)]
+    problems = [problem for problem in problems if _concerns(problem, selection)]
     images, refused, doubts = apply(selection, [one.image for one in seen if one.image is not None])
     units, left_over = make_units(images)
     unused = sorted([*unused, *refused, *left_over], key=lambda one: one.path)
     _LOG.info("found %d units of %d participants", len(units), len(found.participants))
     return Discovery(found.participants, tuple(units), tuple(unused), (*problems, *doubts))
+
+
+def _concerns(problem: Problem, selection: Selection) -> bool:
+    """Tell whether a problem is one of the chosen runs: what is wrong with another run is of no interest."""
+    name = parse(problem.path.name) if problem.path is not None else None
+    run = name.entities.get("run") if name is not None else None
+    return not selection.runs or run is None or any(same_label(asked, run) for asked in selection.runs)
 
 
 def _without_twins(paths: Iterable[Path], root: Path) -> tuple[list[Path], list[Unused]]:

@@ -40,7 +40,9 @@ def look_at(path: Path, root: Path, index: Index) -> Seen:
     name = parse(path.name)
     reason = _misnamed(name, folders)
     if reason or name is None:
-        problem = Problem(f"{path.name} is not used: {reason}.", "Rename it.", label, path, fatal=True)
+        # A name that is no BIDS name at all may be meant for other tools; one that contradicts its folder is wrong.
+        wrong = name is not None
+        problem = Problem(f"{path.name} is not used: {reason}.", "Rename it.", label, path, fatal=wrong)
         return _unused(path, label, reason, problem)
     reason = _unsuited(name)
     if reason:

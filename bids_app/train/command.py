@@ -38,6 +38,13 @@ def parser() -> argparse.ArgumentParser:
         help="step until which labels are limited to what the shown sequences show (default: %(default)s)",
     )
     result.add_argument("--batch", type=int, default=4, help="samples a step (default: %(default)s)")
+    result.add_argument(
+        "--validation",
+        type=int,
+        default=120,
+        metavar="N",
+        help="simulated samples for the choice of the threshold (default: %(default)s)",
+    )
     result.add_argument("--seed", type=int, default=0, help="seed of everything (default: %(default)s)")
     result.add_argument("--threads", type=int, default=0, help="CPU threads (default: all)")
     result.add_argument(
@@ -75,7 +82,7 @@ def main(argv: list[str] | None = None) -> int:
         config = replace(config, pool_per_step=2.0)
     deadline = time.time() + 60 * options.minutes if options.minutes else None
     run = train(config, task.make, task.collate, options.out, deadline)
-    card = {
+    card: dict[str, object] = {
         "name": f"mscord {options.task}",
         "task": task.about,
         "version": __version__,
@@ -86,5 +93,10 @@ def main(argv: list[str] | None = None) -> int:
         "notice": "Research use only, not for diagnosis. Trained on simulated spinal cords.",
     }
     run.average.untie()
+    run.average.eval()
+    if options.task == "lesion":
+        from .operating import choose
+
+        card["operating_point"] = choose(run.average, options.validation)
     checkpoint.save(options.out / f"{options.task}.safetensors", run.average, card)
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,9 @@ from .names import (
 )
 from .transforms import itk_text
 
+#: Names of what this room writes for an image.
+_OURS = re.compile(r"_(label-lesion|label-SC|seg-lesions)_|_xfm\.(txt|json)$")
+
 
 @dataclass(frozen=True, eq=False)
 class _Loaded:
@@ -48,6 +52,25 @@ class _Loaded:
             self.record.threshold,
             self.record.lesions,
         )
+
+
+def clear_participant(label: str, options: Options) -> None:
+    """Remove what an earlier run wrote of a participant, in the sessions that this run works on.
+
+    A mask of a unit that fails this time, or of an image that is not used any more, would pass for a result.
+
+    Raises
+    ------
+    EnvironmentFault
+        Something cannot be removed.
+    """
+    folder = options.output_dir / f"sub-{label}"
+    for path in sorted(folder.rglob(f"sub-{label}_*")):
+        session = next((part[4:] for part in path.relative_to(folder).parts if part.startswith("ses-")), None)
+        chosen = not options.session_label or session in options.session_label
+        if chosen and _OURS.search(path.name):
+            with writing(path):
+                path.unlink(missing_ok=True)
 
 
 def write_session(segmented: Sequence[Segmented], options: Options) -> list[Path]:
