@@ -110,9 +110,6 @@ def test_images_outside_anat_are_listed_and_not_opened(root: Path) -> None:
         ("sub-01/anat/sub-02_T2w.nii.gz", "does not say sub-01"),
         ("sub-01/anat/sub-01_ses-2_T2w.nii.gz", "says ses-2, its folder no session"),
         ("sub-01/ses-1/anat/sub-01_T2w.nii.gz", "says no session, its folder ses-1"),
-        ("sub-01/anat/sub-01_acq-0.5mm_T2w.nii.gz", "not built as BIDS names are"),
-        ("sub-01/anat/sub-01_acq-a_acq-b_T2w.nii.gz", "not built as BIDS names are"),
-        ("sub-01/anat/scan.nii.gz", "not built as BIDS names are"),
     ],
 )
 def test_misnamed_images_are_a_problem(root: Path, place: str, words: str) -> None:
@@ -122,6 +119,16 @@ def test_misnamed_images_are_a_problem(root: Path, place: str, words: str) -> No
     assert path.name in message
     assert words in message
     assert words in discovery.unused[0].reason
+
+
+@pytest.mark.parametrize("name", ["sub-01_acq-0.5mm_T2w", "sub-01_acq-a_acq-b_T2w", "sub-01_T2w_seg", "scan"])
+def test_names_that_are_not_of_bids_are_named_and_fail_nothing(root: Path, name: str) -> None:
+    path = write_scan(root / f"sub-01/anat/{name}.nii.gz")
+    discovery = found(root)
+    fatal = [one for one in discovery.problems if one.fatal and one.path == path]
+    assert fatal == []
+    assert any(path.name in message for message in messages(discovery, fatal=False))
+    assert "not built as BIDS names are" in discovery.unused[0].reason
 
 
 def test_of_two_files_with_one_name_the_compressed_one_counts(root: Path) -> None:

@@ -160,6 +160,16 @@ def test_shipped_weights_load_and_say_where_they_come_from(task):
     assert "simulated" in str(weights.card["data"])
     assert "not for diagnosis" in str(weights.card["notice"])
     assert sum(p.numel() for p in weights.network.parameters()) <= 18_000_000
+    for field in ("method", "geometry", "training", "commit", "licence", "version"):
+        assert weights.card[field]
+    assert "Interim" not in str(weights.card)
+
+
+def test_the_lesion_model_brings_its_operating_point():
+    card = checkpoint.load(checkpoint.SHIPPED / "lesion.safetensors").card
+    assert 0 < card["operating_point"]["threshold"] < 1
+    assert card["operating_point"]["minimum_volume_mm3"] >= 0
+    assert "simulated" in card["operating_point"]["chosen_on"]
 
 
 def test_shipped_weights_fit_in_40_megabytes():

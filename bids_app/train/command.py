@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import platform
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -45,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="simulated samples for the choice of the threshold (default: %(default)s)",
     )
+    result.add_argument("--note", default="", help="goes into the model card")
     result.add_argument("--seed", type=int, default=0, help="seed of everything (default: %(default)s)")
     result.add_argument("--threads", type=int, default=0, help="CPU threads (default: all)")
     result.add_argument(
@@ -62,9 +62,9 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     import torch
 
-    from .. import __version__
     from ..model import checkpoint
-    from .loop import TrainConfig, describe, train
+    from .card import make_card
+    from .loop import TrainConfig, train
     from .tasks import TASKS
 
     if options.threads:
@@ -82,21 +82,13 @@ def main(argv: list[str] | None = None) -> int:
         config = replace(config, pool_per_step=2.0)
     deadline = time.time() + 60 * options.minutes if options.minutes else None
     run = train(config, task.make, task.collate, options.out, deadline)
-    card: dict[str, object] = {
-        "name": f"mscord {options.task}",
-        "task": task.about,
-        "version": __version__,
-        "training": {**describe(config), "steps_done": run.step},
-        "data": "simulated spinal cords only; no image of a person",
-        "environment": {"torch": torch.__version__, "python": platform.python_version()},
-        "licence": "Apache-2.0",
-        "notice": "Research use only, not for diagnosis. Trained on simulated spinal cords.",
-    }
     run.average.untie()
     run.average.eval()
+    results: dict[str, object] = {}
     if options.task == "lesion":
         from .operating import choose
 
-        card["operating_point"] = choose(run.average, options.validation)
+        results["operating_point"] = choose(run.average, options.validation)
+    card = make_card(options.task, task, config, run.step, options.note, results)
     checkpoint.save(options.out / f"{options.task}.safetensors", run.average, card)
     return 0

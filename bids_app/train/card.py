@@ -1,0 +1,72 @@
+"""The model card that lies beside the weights."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from .. import __version__, space
+from ..sequences import SLOTS
+from .loop import TrainConfig, describe
+from .tasks import Task
+
+NOTICE = "Research use only, not for diagnosis. Trained on simulated spinal cords, on no image of a person."
+
+
+def make_card(
+    name: str, task: Task, config: TrainConfig, steps_done: int, note: str, results: Mapping[str, object]
+) -> dict[str, object]:
+    """Return the card.
+
+    Parameters
+    ----------
+    name : str
+        Of the task.
+    note : str
+        What else a reader should know of how these weights came about.
+    results : mapping
+        Further entries, such as the operating point.
+    """
+    several = task.network.slots > 1
+    return {
+        "name": f"mscord {name}",
+        "task": task.about,
+        "method": "mean imputation per position, at the bottleneck and every skip"
+        if several
+        else "single encoder",
+        "sequences": list(SLOTS) if several else "any",
+        "geometry": {
+            "spacing_mm": space.SPACING_MM if name != "overview" else 2.0,
+            "axes": "".join(space.AXIS_CODES),
+            "crop_mm": space.CROP_MM if name != "overview" else None,
+        },
+        "version": __version__,
+        "commit": _commit(),
+        "training": {**describe(config), "steps_done": steps_done},
+        "note": note,
+        "data": "simulated spinal cords only; no image of a person",
+        "environment": {"torch": torch.__version__, "python": platform.python_version()},
+        "licence": "Apache-2.0",
+        "notice": NOTICE,
+        **results,
+    }
+
+
+def _commit() -> str:
+    """Return the commit of the code, or 'unknown' outside a repository."""
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return done.stdout.strip()
