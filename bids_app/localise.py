@@ -33,6 +33,8 @@ CORD_OVERLAP = 0.25
 REACH = 2
 #: Probability along the path from which the cord is taken to be there.
 PRESENT = 0.5
+#: Mean probability along the path from which it is taken to be a cord. Brains and noise stay well below it.
+CONFIDENT = 0.8
 #: Pieces of cord closer than this along the cord are one.
 GAP_MM = 12.0
 MINIMUM_LENGTH_MM = 20.0
@@ -98,6 +100,11 @@ class Localiser:
             raise CordError(
                 f"No spinal cord was found: the best candidate is {length:.0f} mm long"
                 f" (at least {MINIMUM_LENGTH_MM:.0f} mm are needed), with a peak probability of {along.max():.2f}."
+            )
+        if along[run].mean() < CONFIDENT:
+            raise CordError(
+                f"No spinal cord was found: the best candidate, {length:.0f} mm long, has a mean probability of"
+                f" {along[run].mean():.2f} (at least {CONFIDENT:.2f} is needed)."
             )
         index = np.column_stack(
             [

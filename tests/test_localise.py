@@ -34,13 +34,17 @@ def test_path_follows_a_tube_through_a_gap():
     assert along[[0, 10, 25]].min() > 0.8
 
 
-@pytest.mark.parametrize("what", ["noise", "blob"])
+@pytest.mark.parametrize("what", ["noise", "knee"])
 def test_what_is_no_cord_is_refused(localiser, what):
     random = np.random.default_rng(0)
     volume = random.normal(100, 20, (64, 64, 40)).astype(np.float32)
-    if what == "blob":
+    if what == "knee":
+        # Two rounded bones with a gap between them in darker tissue.
         i, j, k = np.ogrid[:64, :64, :40]
-        volume[(i - 32) ** 2 + (j - 32) ** 2 + (k - 20) ** 2 < 18**2] += 300
+        volume = random.normal(30, 10, (64, 64, 40)).astype(np.float32)
+        for middle, height in ((30, 90), (8, 70)):
+            bone = (i - 32) ** 2 / 500 + (j - 32) ** 2 / 600 + (k - middle) ** 2 / height < 1
+            volume[bone] += 170
     with pytest.raises(CordError):
         localiser(volume, images.Grid((64, 64, 40), np.diag([1.5, 1.5, 3.0, 1.0])))
 

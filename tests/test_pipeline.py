@@ -167,14 +167,13 @@ def test_the_cord_is_where_it_was_simulated(scans, output, participant):
     assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.7
 
 
-def test_orientations_agree_on_the_lesions(output):
+def test_orientations_agree_on_the_lesions(scans, output):
     found = [nib.as_closest_canonical(nib.load(output(p, "probseg.nii.gz"))) for p in ("02", "03", "04")]
-    first, *others = [np.asarray(one.dataobj, np.float64) for one in found]
-    assert first.max() > 0
+    cord = canonical(scans[0].cord)
+    first, *others = [np.asarray(one.dataobj, np.float64)[cord] for one in found]
+    assert first.std() > 0
     for other in others:
-        # Where any orientation sees something, the others see much the same.
-        somewhere = np.maximum(first, other) > 0.05
-        assert np.corrcoef(first[somewhere], other[somewhere])[0, 1] > 0.8
+        assert np.corrcoef(first, other)[0, 1] > 0.8
 
 
 def test_masks_and_instances_agree(output):

@@ -11,7 +11,8 @@ from .. import space
 from ..sequences import AXIAL, ISOTROPIC, SLOTS
 from .anatomy import draw_anatomy
 from .contrast import draw_levels
-from .draw import Draw, Field
+from .draw import Draw
+from .nothing import make_nothing
 from .patches import Patch, sample
 from .scan import Protocol, Stack, acquire, draw_protocol, stack_over
 from .tissue import draw_body, look
@@ -29,7 +30,7 @@ def make_overview(seed: int) -> Patch:
     """
     draw = Draw(seed)
     if draw.chance(0.1):
-        return _nothing(draw)
+        return make_nothing(draw, SHAPE, OVERVIEW_MM)
     name = SLOTS[draw.integer(0, len(SLOTS) - 1)]
     size = torch.tensor(SHAPE).float() * OVERVIEW_MM
     half = float(size[2]) / 2
@@ -52,40 +53,6 @@ def make_overview(seed: int) -> Patch:
         slots=(0,),
         visible=np.zeros((1, *SHAPE), bool),
         cord=(cord * covered).numpy().astype(np.float16),
-    )
-
-
-def _nothing(draw: Draw) -> Patch:
-    """Make a sample of rounded shapes, texture and noise: some other body part, a phantom, or a failed scan."""
-    half = torch.tensor(SHAPE) * OVERVIEW_MM / 2
-    index = torch.stack(torch.meshgrid(*[torch.arange(n).float() for n in SHAPE], indexing="ij"), dim=-1)
-    points = ((index + 0.5) * OVERVIEW_MM - half).reshape(-1, 3)
-    size = draw.log_uniform(8, 45)
-    shapes = Field(draw.fork(), 2, -half, half, (size, size, size * draw.uniform(0.7, 2.0)))(points)
-    texture = Field(draw.fork(), 1, -half, half, (6.0, 6.0, 6.0))(points)[0]
-    steps = draw.uniform(1, 3)
-    values = (
-        torch.zeros(len(points)) if draw.chance(0.3) else (steps * shapes[0]).round() * draw.uniform(0.3, 1.5)
-    )
-    values = values + draw.uniform(0, 0.5) * texture + draw.uniform(0, 0.5) * shapes[1]
-    noise = draw.gaussian(len(points)).reshape(1, 1, *SHAPE)
-    if draw.chance(0.5):
-        noise = torch.nn.functional.avg_pool3d(noise, 3, stride=1, padding=1) * 3
-    values = values.reshape(SHAPE) + draw.log_uniform(0.05, 1.5) * noise[0, 0]
-    covered = torch.ones(SHAPE, dtype=torch.bool)
-    for axis in range(3):
-        if draw.chance(0.5):
-            cut = draw.integer(0, SHAPE[axis] // 3)
-            side = torch.arange(SHAPE[axis])
-            inside = (side >= cut) & (side < SHAPE[axis] - draw.integer(0, SHAPE[axis] // 3))
-            covered &= inside.reshape([-1 if n == axis else 1 for n in range(3)])
-    image = space.normalise(values.numpy(), covered.numpy())
-    return Patch(
-        images=image.astype(np.float16)[None],
-        coverage=covered.numpy()[None],
-        slots=(0,),
-        visible=np.zeros((1, *SHAPE), bool),
-        cord=np.zeros(SHAPE, np.float16),
     )
 
 

@@ -56,7 +56,7 @@ class Patch:
         return np.asarray(self.visible.any(axis=0))
 
 
-def make_patch(seed: int, length: int = PATCH_LENGTH, most: int = 3) -> Patch:
+def make_patch(seed: int, length: int = PATCH_LENGTH, most: int = 3, aside_mm: float = 0.0) -> Patch:
     """Make one sample; equal seeds give equal samples.
 
     Parameters
@@ -65,19 +65,22 @@ def make_patch(seed: int, length: int = PATCH_LENGTH, most: int = 3) -> Patch:
         Slices of 0.5 mm along the cord.
     most : int
         At most this many sequences are acquired.
+    aside_mm : float
+        How far to the left of the cord the crop lies: for samples without a cord.
     """
     draw = Draw(seed)
     names = _acquired(draw, most)
     half = length * space.SPACING_MM / 2
     anatomy = draw_anatomy(draw.fork(), -half, half, draw.uniform(1.2, 20.0))
     starts, grid = _crop(draw.fork(), anatomy, length)
+    starts[:, 0] += round(aside_mm / space.SPACING_MM)
     points = torch.from_numpy(grid.to_mm(space.crop_index(starts).astype(float))).float()
     low, high = points.reshape(-1, 3).amin(0), points.reshape(-1, 3).amax(0)
     lesions = _lesions(draw.fork(), names, half)
     body = draw_body(draw.fork(), anatomy, lesions, low - 6, high + 6)
     images, coverage = [], []
     for order, name in enumerate(names):
-        image, covered = _see(draw.fork(), body, name, points, moved=order > 0)
+        image, covered = _see(draw.fork(), body, name, points, moved=order > 0, wide=aside_mm > 0)
         images.append(space.normalise(image.numpy(), covered.numpy()))
         coverage.append(covered.numpy())
     scene = look(body, points.reshape(-1, 3))
@@ -123,7 +126,7 @@ def _crop(draw: Draw, anatomy: Anatomy, length: int) -> tuple[NDArray[np.int64],
     return space.crop_starts(grid.to_index(points)[:, :2]), grid
 
 
-def _see(draw: Draw, body: Body, name: str, points: Tensor, moved: bool) -> tuple[Tensor, Tensor]:
+def _see(draw: Draw, body: Body, name: str, points: Tensor, moved: bool, wide: bool) -> tuple[Tensor, Tensor]:
     """Acquire one sequence around the crop and resample it there; returns image and coverage, both points.shape[:3]."""
     protocol = draw_protocol(draw, name)
     low, high = points.reshape(-1, 3).amin(0) - 3, points.reshape(-1, 3).amax(0) + 3
@@ -139,7 +142,7 @@ def _see(draw: Draw, body: Body, name: str, points: Tensor, moved: bool) -> tupl
         )
     stack = stack_over(protocol, low, high)
     motion = _motion(draw) if moved else torch.eye(4)
-    image = acquire(body, draw_levels(draw, name), protocol, stack, draw, motion)
+    image = acquire(body, draw_levels(draw, name), protocol, stack, draw, motion, wide)
     return sample(image, stack, points)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ..model.network import NetworkConfig
 from ..sequences import SLOTS
 from ..simulate.draw import Draw
+from ..simulate.nothing import make_cord_patch
 from ..simulate.overview import make_overview
 from ..simulate.patches import Patch, make_patch
 from .samples import Example, cord_example, lesion_example
@@ -32,7 +33,7 @@ TASKS: dict[str, Task] = {
     ),
     "cord": Task(
         NetworkConfig(1, (12, 24, 48), ("cord",)),
-        make_patch,
+        make_cord_patch,
         cord_example,
         "the cord in a 24 mm crop at 0.5 mm, from one image of any sequence",
     ),
