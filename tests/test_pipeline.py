@@ -283,6 +283,24 @@ def test_one_defect_costs_one_unit(dataset, tmp_path, monkeypatch):
     assert (out / "sub-06.html").exists()
 
 
+def test_a_run_that_is_told_to_end_ends_in_order(dataset, tmp_path):
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "bids_app", str(dataset), str(out), "participant", "--cord", "builtin"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "looking for the cord" in line:
+                break
+        process.terminate()
+        process.communicate(timeout=60)
+    assert process.returncode == 143
+    (manifest,) = (out / "logs").glob("run-*_manifest.json")
+    record = json.loads(manifest.read_text())
+    assert record["ExitCode"] == 143
+    assert record["Status"] == "finished"
+    assert not list(out.rglob("*.part"))
+
+
 @pytest.mark.real
 def test_a_brain_named_t2w_gets_no_mask(real_data, tmp_path):
     anat = tmp_path / "bids/sub-brain/anat"
