@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 OVERVIEW_MM = 2.0
 #: Windows of the two networks, in voxels: those that they were trained on.
 OVERVIEW_WINDOW, CORD_WINDOW = (48, 56, 64), (48, 48, 64)
+#: The second network looks this far beyond the ends that the first one found: it sees them better.
+BEYOND_MM = 12.0
 #: The cord changes slowly along its length: a quarter of a window is enough to blend.
 CORD_OVERLAP = 0.25
 #: The path may move this many overview voxels in plane from slice to slice (63 degrees).
@@ -129,10 +131,8 @@ class Localiser:
         self, volume: NDArray[np.float32], grid: Grid, common: Grid, path_mm: FloatArray
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Return cord probability in the crop around a path, shape (48, 48, N), and the crop's starts."""
-        index = common.to_index(path_mm)
-        order = np.argsort(index[:, 2])
         slices = np.arange(common.shape[2])
-        centre = np.column_stack([np.interp(slices, index[order, 2], index[order, axis]) for axis in (0, 1)])
+        centre = _follow(common.to_index(path_mm), slices)
         starts = space.crop_starts(centre)
         first, last = _span(path_mm, common)
         image, covered = resample.to_crop(volume, grid, starts, common, np.eye(4))
@@ -263,12 +263,29 @@ def _longest_run(present: NDArray[np.bool_], gap: int) -> slice:
 
 
 def _span(path_mm: FloatArray, common: Grid) -> tuple[int, int]:
-    """Return the first and last common slice of a path, with a margin of 4 mm."""
+    """Return the first and last common slice of a path, and what is looked at beyond its ends."""
     along = common.to_index(path_mm)[:, 2]
-    margin = 4 / space.SPACING_MM
+    margin = BEYOND_MM / space.SPACING_MM
     return max(0, int(np.floor(along.min() - margin))), min(
         common.shape[2] - 1, int(np.ceil(along.max() + margin))
     )
+
+
+def _follow(index: FloatArray, slices: NDArray[np.int64]) -> FloatArray:
+    """Return the in-plane centre in each slice, shape (N, 2): along the path, and straight on beyond its ends.
+
+    ``index`` holds the path's points in voxels of the common grid, shape (M, 3).
+    """
+    index = index[np.argsort(index[:, 2])]
+    reach = BEYOND_MM / space.SPACING_MM
+    ends = []
+    for end, step in ((index[0], -1.0), (index[-1], 1.0)):
+        near = index[np.abs(index[:, 2] - end[2]) <= 2 * reach]
+        length = np.ptp(near[:, 2])
+        slope = np.polyfit(near[:, 2], near[:, :2], 1)[0] if length > reach else np.zeros(2)
+        ends.append(np.append(end[:2] + step * reach * slope, end[2] + step * reach))
+    longer = np.vstack([ends[0], index, ends[1]])
+    return np.column_stack([np.interp(slices, longer[:, 2], longer[:, axis]) for axis in (0, 1)])
 
 
 def _centroids(probability: NDArray[np.float32], starts: NDArray[np.int64]) -> FloatArray:

@@ -9,7 +9,7 @@ import torch
 
 from bids_app import images
 from bids_app.errors import CordError
-from bids_app.localise import Localiser, best_path
+from bids_app.localise import BEYOND_MM, Localiser, _follow, best_path
 from bids_app.simulate.participant import simulate_participant
 
 
@@ -32,6 +32,19 @@ def test_path_follows_a_tube_through_a_gap():
     assert np.abs(path[:, 0] - want).max() < 1.6
     assert np.abs(path[:, 1] - 10).max() < 1.0
     assert along[[0, 10, 25]].min() > 0.8
+
+
+def test_the_line_goes_straight_on_beyond_its_ends_and_then_stays():
+    z = np.arange(60, 141, 4.0)
+    points = np.column_stack([20 + 0.5 * z, np.full(len(z), 30.0), z])
+    centre = _follow(points, np.arange(200))
+    reach = int(BEYOND_MM / 0.5)
+    np.testing.assert_allclose(
+        centre[60 - reach : 141 + reach, 0], 20 + 0.5 * np.arange(60 - reach, 141 + reach)
+    )
+    assert centre[0, 0] == centre[60 - reach, 0]
+    assert centre[-1, 0] == centre[140 + reach, 0]
+    np.testing.assert_allclose(centre[:, 1], 30)
 
 
 @pytest.mark.parametrize("what", ["noise", "knee"])
