@@ -8,6 +8,7 @@ from pathlib import Path
 from .. import __version__
 from ..files import write_text
 from ..images import write_image
+from ..sequences import AXIAL
 from .participant import SimulatedImage, simulate_participant
 
 #: BIDS name of each simulated sequence: entities and suffix.
@@ -66,6 +67,8 @@ def write_participant(folder: Path, label: str, seed: int) -> list[SimulatedImag
     images = simulate_participant(seed)
     for one in images:
         entities, suffix = NAMES[one.sequence]
+        if one.sequence == "T1" and one.plane == AXIAL:
+            entities = "acq-ax"
         stem = "_".join(part for part in (f"sub-{label}", entities) if part)
         anat = folder / f"sub-{label}" / "anat"
         write_image(anat / f"{stem}_{suffix}.nii.gz", one.image)
