@@ -105,7 +105,6 @@ class Anatomy:
     profiles: Tensor
     top: float
     bottom: float
-    level_length: float
 
     def profile(self, name: str, z: Tensor) -> Tensor:
         """Return one profile at world z, any shape."""
@@ -216,7 +215,7 @@ def draw_anatomy(
     rows |= _course(draw, z, middle, rows, centred)
     rows["level"] = torch.from_numpy(level).float()
     profiles = torch.stack([rows[name] for name in PROFILES])
-    return Anatomy(z0, profiles, float(top), float(bottom), float(table["length"].mean() * stretch))
+    return Anatomy(z0, profiles, float(top), float(bottom))
 
 
 def _sizes(draw: Draw, level: Tensor, count: int) -> dict[str, Tensor]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import platform
 import subprocess
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
 from .. import __version__, space
 from ..sequences import SLOTS
-from .loop import TrainConfig, describe
+from .loop import TrainConfig
 from .tasks import Task
 
 NOTICE = "Research use only, not for diagnosis. Trained on simulated spinal cords, on no image of a person."
@@ -46,7 +47,7 @@ def make_card(
         },
         "version": __version__,
         "commit": _commit(),
-        "training": {**describe(config), "steps_done": steps_done},
+        "training": {**asdict(config), "steps_done": steps_done},
         "note": note,
         "data": "simulated spinal cords only; no image of a person",
         "environment": {"torch": torch.__version__, "python": platform.python_version()},

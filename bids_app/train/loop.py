@@ -6,7 +6,7 @@ import copy
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -159,8 +159,3 @@ def train(
     run.save(checkpoint)
     table.close()
     return run
-
-
-def describe(config: TrainConfig) -> dict[str, object]:
-    """Return the configuration for the model card."""
-    return asdict(config)
