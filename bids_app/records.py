@@ -173,7 +173,7 @@ class Prepared:
     Attributes
     ----------
     crop : Path
-        ``.npz`` with ``images`` (S, 48, 48, N) float32 normalised, ``coverage`` (S, 48, 48, N) bool, ``cord``
+        ``.npz`` with ``images`` (S, 48, 48, N) float32 in the files' own units, ``coverage`` (S, 48, 48, N) bool, ``cord``
         (48, 48, N) float32 probability or mask, and ``starts`` (N, 2) int; S runs over ``sequences``.
     sequences : tuple of str
         Sequence of each row of ``images``, the reference's first.

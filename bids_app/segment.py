@@ -90,6 +90,8 @@ class Segmenter:
         operating = self.weights.card.get("operating_point", {})
         self.threshold = float(threshold if threshold is not None else operating.get("threshold", 0.5))
         self.minimum_volume_mm3 = float(operating.get("minimum_volume_mm3", 0.0))
+        # A threshold of the user's own is taken at its word.
+        self.least_peak = float(operating.get("least_peak", 0.0)) if threshold is None else 0.0
 
     def describe(self) -> Mapping[str, str]:
         """Return name, checksum and notice of the weights, for sidecars and reports."""
@@ -117,7 +119,11 @@ class Segmenter:
         crop = read_crop(prepared.crop)
         probability = self.probability(crop, prepared.sequences) * cord_zone(crop.cord)
         instances, lesions = find_lesions(
-            probability, crop, prepared, (self.threshold, self.minimum_volume_mm3), first_index
+            probability,
+            crop,
+            prepared,
+            (self.threshold, self.minimum_volume_mm3, self.least_peak),
+            first_index,
         )
         maps = folder / "lesions.npz"
         part = folder / "lesions.part.npz"
@@ -138,7 +144,8 @@ class Segmenter:
     def probability(self, crop: Crop, sequences: tuple[str, ...]) -> NDArray[np.float32]:
         """Return lesion probability, shape (48, 48, N); 0 where no sequence has data.
 
-        Windows without any cord are not looked at; a sequence takes part in the windows that it covers.
+        Windows without any cord are not looked at; a sequence takes part in the windows where it shows some of the cord.
+        Its signal is taken relative to the cord of the window, as in training.
         """
         slots = [SLOTS.index(name) for name in sequences]
         images, coverage, cord, inner = _padded(crop)
@@ -156,16 +163,28 @@ class Segmenter:
         slots: list[int],
         window: tuple[slice, ...],
     ) -> FloatArray | None:
-        if not (cord[window] > 0).any():
-            return None
-        rows = [n for n in range(len(slots)) if coverage[n][window].any()]
+        relative = {}
+        for n in range(len(slots)):
+            image = space.relative_to_cord(images[n][window], coverage[n][window] > 0, cord[window])
+            if image is not None:
+                relative[n] = image
+        rows = list(relative)
         if not rows:
             return None
-        own = [slots[n] for n in rows]
-        image = torch.from_numpy(np.stack([images[n][window] for n in rows]))[:, None].to(self.device)
-        cover = torch.from_numpy(np.stack([coverage[n][window] for n in rows]))[:, None].to(self.device)
-        batch = Batch(image, cover, tuple(own), tuple(0 for _ in rows), 1)
-        return np.asarray(torch.sigmoid(self.weights.network(batch)[0, 0]).float().cpu().numpy())
+        own = tuple(slots[n] for n in rows)
+        part = space.around_cord(cord[window])
+        shown = np.stack([relative[n][part] for n in rows])
+        cover = np.stack([coverage[n][window][part] for n in rows])
+        batch = Batch(
+            torch.from_numpy(shown)[:, None].to(self.device),
+            torch.from_numpy(cover)[:, None].to(self.device),
+            own,
+            tuple(0 for _ in rows),
+            1,
+        )
+        result = np.zeros(cord[window].shape, np.float32)
+        result[part] = torch.sigmoid(self.weights.network(batch)[0, 0]).float().cpu().numpy()
+        return result
 
 
 def read_crop(path: Path) -> Crop:
@@ -185,7 +204,11 @@ def cord_zone(cord: FloatArray) -> NDArray[np.bool_]:
 
 
 def find_lesions(
-    probability: FloatArray, crop: Crop, prepared: Prepared, operating: tuple[float, float], first_index: int
+    probability: FloatArray,
+    crop: Crop,
+    prepared: Prepared,
+    operating: tuple[float, float, float],
+    first_index: int,
 ) -> tuple[NDArray[np.int32], tuple[Lesion, ...]]:
     """Cut a probability map into lesions.
 
@@ -193,7 +216,7 @@ def find_lesions(
     ----------
     probability : array, shape (48, 48, N)
     operating : tuple of float
-        Threshold, and minimum volume in mm3.
+        Threshold, minimum volume in mm3, and least probability of a lesion's most probable voxel.
     first_index : int
         Number of the first lesion; they are numbered from the top of the cord down.
 
@@ -202,7 +225,7 @@ def find_lesions(
     instances : array, shape (48, 48, N), int32
     lesions : tuple of Lesion
     """
-    threshold, minimum_mm3 = operating
+    threshold, minimum_mm3, least_peak = operating
     box = space.uncrop((probability >= threshold).astype(np.uint8), crop.starts, prepared.grid)
     labels_box, count = ndimage.label(box.array, CONNECTED)
     index = space.crop_index(crop.starts)
@@ -210,7 +233,8 @@ def find_lesions(
     labels = labels_box[tuple(np.moveaxis(index - low, -1, 0))]
     voxel_mm3 = space.SPACING_MM**3
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
-    kept = [n for n in range(1, count + 1) if sizes[n] * voxel_mm3 >= minimum_mm3]
+    peaks = ndimage.maximum(probability, labels, np.arange(count + 1))
+    kept = [n for n in range(1, count + 1) if sizes[n] * voxel_mm3 >= minimum_mm3 and peaks[n] >= least_peak]
     points = prepared.grid.to_mm(index.astype(float))
     found = []
     for n in kept:

@@ -18,6 +18,11 @@ CROP_MM = SPACING_MM * CROP_VOXELS
 AXIS_CODES = ("L", "A", "S")
 #: Lesions are kept within the cord dilated by this much.
 CORD_MARGIN_MM = 2.0
+#: What `relative_to_cord` needs of the cord (6 mm3), and the limits of its result.
+LEAST_CORD_VOXELS = 50
+#: What the lesion model sees of the crop in plane, in voxels: 20 mm from side to side and 16 mm from back to front.
+NARROW = (40, 32)
+RELATIVE_LIMITS = (-1.0, 3.0)
 
 FloatArray = NDArray[np.floating]
 
@@ -82,6 +87,27 @@ def crop_index(starts: NDArray[np.int64]) -> NDArray[np.int64]:
     return index
 
 
+def around_cord(cord: FloatArray, shift: tuple[int, int] = (0, 0)) -> tuple[slice, slice]:
+    """Return the part of a crop that the lesion model sees, `NARROW` around the cord's middle: half of the work.
+
+    Parameters
+    ----------
+    cord : array, shape (X, Y, Z)
+        Probability or mask; the part lies in the middle where it is empty.
+    shift : tuple of int
+        Voxels by which the part is off the middle.
+    """
+    part = []
+    for axis, size in enumerate(NARROW):
+        length = cord.shape[axis]
+        mass = cord.sum(axis=tuple(n for n in range(3) if n != axis))
+        middle = float((mass * np.arange(length)).sum() / mass.sum()) if mass.any() else (length - 1) / 2
+        start = round(middle - (size - 1) / 2) + shift[axis]
+        start = min(max(0, start), max(0, length - size))
+        part.append(slice(start, min(length, start + size)))
+    return part[0], part[1]
+
+
 @dataclass(frozen=True, eq=False)
 class Box:
     """An array on a block of a grid: the crop laid out straight again."""
@@ -124,3 +150,35 @@ def normalise(image: FloatArray, coverage: NDArray[np.bool_]) -> NDArray[np.floa
     if spread > 0:
         result[coverage] = (values - values.mean()) / spread
     return result
+
+
+def relative_to_cord(
+    image: FloatArray, coverage: NDArray[np.bool_], cord: FloatArray
+) -> NDArray[np.float32] | None:
+    """Express an image as its relative difference to the median of the cord: a lesion 30 % brighter than the cord becomes 0.3.
+
+    Unlike a z-score, the result does not depend on how bright the fluid is or how much of it the crop holds.
+
+    Parameters
+    ----------
+    image : array
+        Signal whose zero means no signal; where negative values occur, the lowest one is taken for zero.
+    coverage : array of bool, same shape
+    cord : array, same shape
+        Inside from 0.5.
+
+    Returns
+    -------
+    array, float32, or None
+        Clipped to `RELATIVE_LIMITS`, 0 where not covered. None where the image shows fewer than `LEAST_CORD_VOXELS` of the
+        cord, or no signal in it.
+    """
+    inside = coverage & (cord >= 0.5)
+    if int(inside.sum()) < LEAST_CORD_VOXELS:
+        return None
+    floor = min(0.0, float(image[coverage].min()))
+    level = float(np.median(image[inside])) - floor
+    if level <= 0:
+        return None
+    relative = np.clip((image - floor) / level - 1, *RELATIVE_LIMITS)
+    return np.asarray(np.where(coverage, relative, 0), np.float32)

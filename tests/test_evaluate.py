@@ -39,13 +39,40 @@ def test_dice_and_empty_cases():
     ],
 )
 def test_lesion_counts(prediction, reference, counts, f1):
-    assert scores.lesion_counts_iou(prediction, reference) == counts
-    assert scores.lesion_f1_iou20(prediction, reference) == pytest.approx(f1)
+    for rule in scores.RULES.values():
+        result = rule(prediction, reference, 1.0)
+        assert result == counts
+        assert result.f1 == pytest.approx(f1)
 
 
-def test_an_iou_below_one_fifth_is_no_hit():
-    small = mask((slice(2, 4), slice(2, 4), slice(2, 4)))
-    assert scores.lesion_counts_iou(small, mask(A)) == (0, 1, 0, 1)
+def test_rules_differ_on_a_lesion_that_is_found_in_part():
+    part = mask((slice(2, 4), slice(2, 4), slice(2, 5)))  # 12 of 64 voxels
+    assert scores.count_iou20(part, mask(A)) == (0, 1, 0, 1)
+    assert scores.count_overlap25(part, mask(A)) == (0, 1, 1, 0)
+    # Four fifths of the lesion lie outside the prediction, which is too much to make the prediction right.
+    assert scores.count_anima(part, mask(A)) == (1, 0, 0, 1)
+
+
+def test_one_prediction_over_two_lesions():
+    joined = mask((slice(2, 16), slice(2, 6), slice(2, 6)))
+    two = mask((slice(2, 8), slice(2, 6), slice(2, 6)), (slice(10, 16), slice(2, 6), slice(2, 6)))
+    for rule in scores.RULES.values():
+        assert rule(joined, two, 1.0) == (2, 0, 1, 0)
+
+
+def test_anima_drops_small_lesions_and_wants_most_of_a_prediction_inside():
+    tiny = mask((slice(2, 4), slice(2, 4), slice(2, 4)))
+    assert scores.count_anima(tiny, mask(), 3 / 8) == (0, 0, 0, 0)
+    assert scores.count_anima(tiny, mask(), 3.2 / 8) == (0, 0, 0, 1)
+    # It covers the lesion wholly, but three quarters of it lie outside.
+    wide = mask((slice(0, 16), slice(2, 6), slice(2, 6)))
+    assert scores.count_anima(wide, mask(A)) == (0, 1, 1, 0)
+
+
+def test_diagonal_neighbours_are_one_lesion_or_two():
+    chain = mask((slice(2, 4), slice(2, 4), slice(2, 4)), (slice(4, 6), slice(4, 6), slice(4, 6)))
+    assert sum(scores.count_iou20(mask(), chain)[:2]) == 1
+    assert sum(scores.count_anima(mask(), chain)[:2]) == 2
 
 
 def write(path, array, affine=None):

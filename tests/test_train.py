@@ -5,31 +5,37 @@ import pytest
 import torch
 
 from bids_app.model.network import NetworkConfig
+from bids_app.sequences import SLOTS
 from bids_app.simulate.draw import Draw
-from bids_app.simulate.patches import Patch
-from bids_app.train.loop import TrainConfig, train
+from bids_app.simulate.patches import PRESENCE, Patch, _acquired
+from bids_app.train.loop import Run, Source, TrainConfig, train
 from bids_app.train.losses import dice
-from bids_app.train.operating import measure
-from bids_app.train.samples import Pool, cord_example, kept_rows, lesion_example
+from bids_app.train.methods import METHODS, Dropout
+from bids_app.train.operating import Setting, measure
+from bids_app.train.samples import Pool, cord_example, lesion_example
 
-SHAPE = (8, 8, 8)
+SHAPE = (12, 12, 8)
 
 
 def tiny_patch(seed: int) -> Patch:
-    """A bright ball in noise."""
+    """A bright ball in a grey cord, in noise."""
     random = np.random.default_rng(seed)
-    ball = np.zeros(SHAPE, bool)
-    i, j = random.integers(1, 5, 2)
+    cord, ball = np.zeros(SHAPE, np.float16), np.zeros(SHAPE, bool)
+    cord[2:9, 2:9] = 1
+    i, j = random.integers(3, 6, 2)
     ball[i : i + 3, j : j + 3, 2:6] = True
     slots = (0, 2) if seed % 2 else (1,)
-    images = np.stack([random.normal(0, 0.3, SHAPE) + 2 * ball for _ in slots]).astype(np.float16)
+    images = np.stack([random.normal(0, 0.05, SHAPE) + 0.5 + 0.5 * cord + 1.5 * ball for _ in slots])
     visible = np.stack([ball] * len(slots))
-    return Patch(images, np.ones_like(images, bool), slots, visible, ball.astype(np.float16))
+    return Patch(images.astype(np.float16), np.ones_like(images, bool), slots, visible, cord)
+
+
+TINY = Source(tiny_patch, lesion_example)
 
 
 @pytest.mark.parametrize(("slots", "many"), [((0, 1, 2), 400), ((1, 2), 400), ((3,), 10)])
 def test_sequence_dropout_keeps_at_least_one_and_often_leaves_t2sag_alone(slots, many):
-    kept = [kept_rows(slots, Draw(seed)) for seed in range(many)]
+    kept = [Dropout()(slots, Draw(seed)) for seed in range(many)]
     assert all(rows and set(rows) <= set(range(len(slots))) for rows in kept)
     alone = np.mean([rows == [0] for rows in kept])
     if slots[0] == 0:
@@ -40,12 +46,29 @@ def test_sequence_dropout_keeps_at_least_one_and_often_leaves_t2sag_alone(slots,
 
 def test_examples_mirror_images_and_targets_alike():
     for seed in range(6):
-        example = lesion_example([tiny_patch(1)], Draw(seed))
-        bright = example.batch.images[0, 0] > 1
+        example = lesion_example([tiny_patch(1)], Draw(seed), Dropout())
+        bright = example.batch.images[0, 0] > 0.8
         assert float((bright == (example.target[0, 0] > 0.5)).float().mean()) > 0.97
-    example = cord_example([tiny_patch(1), tiny_patch(2)], Draw(0))
+    example = cord_example([tiny_patch(1), tiny_patch(2)], Draw(0), Dropout())
     assert example.batch.slot == (0, 0)
     assert example.batch.owner == (0, 1)
+
+
+def test_a_third_of_the_samples_show_t2sag_alone_and_a_quarter_lack_it():
+    shown = []
+    for seed in range(300):
+        patch_slots = tuple(SLOTS.index(name) for name in _acquired(Draw(seed), 3, PRESENCE))
+        shown.append([patch_slots[row] for row in Dropout()(patch_slots, Draw(seed + 1))])
+    assert np.mean([slots == [0] for slots in shown]) > 1 / 3
+    assert np.mean([0 not in slots for slots in shown]) > 1 / 4
+
+
+def test_the_t2sag_methods_show_nothing_else():
+    for name, method in METHODS.items():
+        run = Run(TrainConfig(NetworkConfig(6, (4, 8), ("lesion", "cord")), 10, name))
+        shown = [run.keep()((0, 1, 2), Draw(seed)) for seed in range(20)]
+        assert all(rows == [0] for rows in shown) == method.t2sag_only
+        assert all(len(rows) == 1 for rows in shown) == (method.t2sag_only or method.apart_for > 0)
 
 
 def test_pool_depends_on_the_step_alone():
@@ -75,32 +98,33 @@ def test_training_learns_and_resumes_exactly(tmp_path):
         save_every=8,
         learning_rate=1e-2,
     )
-    whole = train(config, tiny_patch, lesion_example, tmp_path / "whole")
-    losses = np.loadtxt(tmp_path / "whole" / "log.tsv", skiprows=1)[:, 1]
+    whole = train(config, TINY, tmp_path / "whole")
+    losses = np.loadtxt(tmp_path / "whole" / "log.tsv", skiprows=1, usecols=1)
     assert losses[-4:].mean() < 0.9 * losses[:4].mean()
     assert not whole.network.tied
     # Stopped after 16 steps (past the untying), then continued.
-    train(config, tiny_patch, lesion_example, tmp_path / "parts", stop_at=16)
-    resumed = train(config, tiny_patch, lesion_example, tmp_path / "parts")
+    train(config, TINY, tmp_path / "parts", stop_at=16)
+    resumed = train(config, TINY, tmp_path / "parts")
     for a, b in zip(whole.average.parameters(), resumed.average.parameters(), strict=True):
         torch.testing.assert_close(a, b)
-    again = np.loadtxt(tmp_path / "parts" / "log.tsv", skiprows=1)
-    np.testing.assert_allclose(again[:, 1], losses, rtol=1e-4)
+    again = np.loadtxt(tmp_path / "parts" / "log.tsv", skiprows=1, usecols=1)
+    np.testing.assert_allclose(again, losses, rtol=1e-4)
 
 
 def test_operating_point_counts_lesions_and_false_ones():
     lesion = np.zeros((12, 12, 12), bool)
     lesion[2:6, 2:6, 2:6] = True
-    good = np.where(lesion, 0.8, 0.0).astype(np.float32)
+    good = np.where(lesion, 0.55, 0.0).astype(np.float32)
+    good[3, 3, 3] = 0.85
     stray = good.copy()
     stray[9:11, 9:11, 9:11] = 0.55
-    empty = np.zeros_like(lesion)
     noise = np.zeros_like(good)
     noise[9:11, 9:11, 9:11] = 0.55
-    maps = [(stray, lesion), (noise, empty)]
-    low = measure(maps, 0.5, 0.0)
+    points = {point.setting: point for point in measure([(stray, lesion), (noise, np.zeros_like(lesion))])}
+    low = points[Setting(0.5, 0.0, 0.0)]
     assert low.false_per_sample == 1
-    assert low.lesion_f1 == pytest.approx(2 * (1 / 3) / (1 + 1 / 3))
-    assert measure(maps, 0.6, 0.0).lesion_f1 == 1
-    assert measure(maps, 0.5, 2.0).false_per_sample == 0
-    assert measure(maps, 0.9, 0.0).lesion_f1 == 0
+    assert low.counts == (1, 0, 1, 2)
+    assert points[Setting(0.5, 0.8, 0.0)].counts == (1, 0, 1, 0)
+    assert points[Setting(0.5, 0.0, 3.0)].counts == (1, 0, 1, 0)
+    assert points[Setting(0.5, 0.9, 0.0)].counts == (0, 1, 0, 0)
+    assert points[Setting(0.6, 0.0, 0.0)].counts == (0, 1, 0, 1)

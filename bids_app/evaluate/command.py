@@ -80,16 +80,20 @@ def _scores(prediction_path: Path, reference_path: Path) -> dict[str, float]:
     reference, other = images.read_mask(reference_path)
     if grid.shape != other.shape or not np.allclose(grid.affine, other.affine, atol=1e-2):
         raise BadImageError(f"{prediction_path.name} and {reference_path.name} do not lie on the same grid.")
-    found, missed, right, wrong = scores.lesion_counts_iou(prediction, reference)
+    counts = {name: rule(prediction, reference, grid.voxel_volume_mm3) for name, rule in scores.RULES.items()}
     return {
         "dice": scores.dice(prediction, reference),
         "sensitivity": scores.sensitivity(prediction, reference),
         "precision": scores.precision(prediction, reference),
         "volume_reference_mm3": float(reference.sum() * grid.voxel_volume_mm3),
         "volume_prediction_mm3": float(prediction.sum() * grid.voxel_volume_mm3),
-        "lesion_f1_iou20": scores.lesion_f1_iou20(prediction, reference),
-        "lesions_found": found, "lesions_missed": missed, "predicted_right": right, "predicted_wrong": wrong,
-    }  # fmt: skip
+        **{f"lesion_f1_{name}": count.f1 for name, count in counts.items()},
+        **{
+            f"lesions_{field}_{name}": getattr(count, field)
+            for name, count in counts.items()
+            for field in count._fields
+        },
+    }
 
 
 def _write(folder: Path, rows: Sequence[dict[str, object]]) -> None:
@@ -107,7 +111,9 @@ def _write(folder: Path, rows: Sequence[dict[str, object]]) -> None:
     write_text(folder / "metrics.tsv", "\n".join(lines) + "\n")
     with_lesions = [row for row in rows if float(str(row["volume_reference_mm3"])) > 0]
     log.info("%d pairs, %d with reference lesions; %s", len(rows), len(with_lesions), folder / "metrics.tsv")
-    for name in ("dice", "lesion_f1_iou20"):
+    from .scores import RULES
+
+    for name in ("dice", *(f"lesion_f1_{rule}" for rule in RULES)):
         if with_lesions:
             mean = sum(float(str(row[name])) for row in with_lesions) / len(with_lesions)
             log.info("mean %s over pairs with reference lesions: %.3f", name, mean)

@@ -25,7 +25,7 @@ class Pair:
 
 def masks_in(folder: Path) -> dict[Key, Path]:
     """Return the lesion masks in a folder tree, by what identifies their image."""
-    return {_key(path): path for path in sorted(folder.rglob("sub-*.nii*")) if _MASK.search(path.name)}
+    return {key_of(path): path for path in sorted(folder.rglob("sub-*.nii*")) if _MASK.search(path.name)}
 
 
 def pair(predictions: Path, references: Path) -> tuple[list[Pair], list[str]]:
@@ -42,7 +42,7 @@ def pair(predictions: Path, references: Path) -> tuple[list[Pair], list[str]]:
     return pairs, alone
 
 
-def _key(path: Path) -> Key:
+def key_of(path: Path) -> Key:
     """Return the entities of the image and its suffix, which derivative names carry in ``desc`` or before ``label``."""
     parts = path.name.split(".nii")[0].split("_")
     entities = [

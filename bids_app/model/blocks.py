@@ -1,10 +1,21 @@
-"""Building blocks of the networks: normalisation that sees only real data, and residual convolutions."""
+"""Building blocks of the networks: convolutions that see only real data, with either of two kinds of normalisation.
+
+``instance`` normalises the activations of each sample over its covered positions; it hides how bright something is
+in absolute terms. ``weight`` standardises the weights instead (Qiao et al. 2019, arXiv 1903.10520; with a gain, Brock et
+al. 2021, arXiv 2101.08692) and leaves the activations alone: a result then depends on nothing but what lies in its
+field of view.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+NORMS = ("instance", "weight")
+SLOPE = 0.01
+#: Keeps the spread of activations through a standardised convolution and a LeakyReLU.
+GAIN = 1.4
 
 
 class CoveredInstanceNorm(nn.Module):
@@ -43,8 +54,28 @@ class CoveredInstanceNorm(nn.Module):
         return (result * (weight > 0).transpose(1, 2)).reshape(x.shape).to(x.dtype)
 
 
-class ConvNorm(nn.Module):
-    """3 x 3 x 3 convolution, normalisation, LeakyReLU."""
+class StandardisedConv(nn.Conv3d):
+    """3 x 3 x 3 convolution whose kernels have mean 0 and a fixed spread, times a learned gain for each output."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
+        super().__init__(inputs, outputs, 3, stride=stride, padding=1)
+        self.gain = nn.Parameter(torch.ones(outputs))
+
+    def standardised(self) -> Tensor:
+        """Return the kernels as they are applied, shape of ``weight``."""
+        variance, mean = torch.var_mean(self.weight, dim=(1, 2, 3, 4), keepdim=True, unbiased=False)
+        fan_in = self.weight[0].numel()
+        scale = GAIN * torch.rsqrt(variance * fan_in + 1e-4) * self.gain[:, None, None, None, None]
+        return (self.weight - mean) * scale
+
+    def forward(self, x: Tensor, coverage: Tensor | None = None) -> Tensor:
+        """Convolve; positions without data stay 0."""
+        out = F.conv3d(x, self.standardised(), self.bias, self.stride, self.padding)
+        return out if coverage is None else out * (coverage > 0)
+
+
+class InstanceNormConv(nn.Module):
+    """3 x 3 x 3 convolution and instance normalisation."""
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
         super().__init__()
@@ -53,18 +84,41 @@ class ConvNorm(nn.Module):
 
     def forward(self, x: Tensor, coverage: Tensor | None) -> Tensor:
         """Map (B, inputs, X, Y, Z) to (B, outputs, X/stride, Y/stride, Z/stride)."""
-        return F.leaky_relu(self.norm(self.conv(x), coverage), 0.01)
+        return torch.as_tensor(self.norm(self.conv(x), coverage))
+
+
+def convolution(norm: str, inputs: int, outputs: int, stride: int = 1) -> nn.Module:
+    """Return a convolution with its normalisation; called with features and coverage (or None) of the output's level."""
+    if norm == "instance":
+        return InstanceNormConv(inputs, outputs, stride)
+    if norm == "weight":
+        return StandardisedConv(inputs, outputs, stride)
+    raise ValueError(f"{norm!r} is no normalisation; there are {', '.join(NORMS)}.")
+
+
+class ConvUnit(nn.Module):
+    """Convolution with normalisation, then LeakyReLU."""
+
+    def __init__(self, norm: str, inputs: int, outputs: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv = convolution(norm, inputs, outputs, stride)
+
+    def forward(self, x: Tensor, coverage: Tensor | None) -> Tensor:
+        """Map (B, inputs, X, Y, Z) to (B, outputs, X/stride, Y/stride, Z/stride)."""
+        return F.leaky_relu(self.conv(x, coverage), SLOPE)
 
 
 class Residual(nn.Module):
     """Two convolutions beside an identity."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, norm: str, channels: int) -> None:
         super().__init__()
-        self.first = ConvNorm(channels, channels)
-        self.conv = nn.Conv3d(channels, channels, 3, padding=1, bias=False)
-        self.norm = CoveredInstanceNorm(channels)
+        self.first = ConvUnit(norm, channels, channels)
+        self.second = convolution(norm, channels, channels)
+        if isinstance(self.second, StandardisedConv):
+            # Nothing else would keep the sum of many branches from growing.
+            nn.init.constant_(self.second.gain, 0.2)
 
     def forward(self, x: Tensor, coverage: Tensor | None) -> Tensor:
         """Keep the shape (B, channels, X, Y, Z)."""
-        return F.leaky_relu(x + self.norm(self.conv(self.first(x, coverage)), coverage), 0.01)
+        return F.leaky_relu(x + self.second(self.first(x, coverage), coverage), SLOPE)

@@ -75,11 +75,11 @@ def load(path: Path) -> Weights:
     try:
         card = json.loads(card_path.read_text(encoding="utf-8"))
         digest = checksum(path)
-        config = NetworkConfig(
-            slots=int(card["network"]["slots"]),
-            channels=tuple(card["network"]["channels"]),
-            outputs=tuple(card["network"]["outputs"]),
-        )
+        shape: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in card["network"].items()
+        }
+        config = NetworkConfig(**shape)
         if digest != card["sha256"]:
             raise EnvironmentFault(
                 f"The weights {path.name} are not those that {card_path.name} describes: their SHA-256 differs."

@@ -48,10 +48,13 @@ class MeanImputation(nn.Module):
         Number of encoders.
     channels : int
         Features of each, and of the result.
+    fill : bool
+        False leaves missing features at 0: for comparison.
     """
 
-    def __init__(self, slots: int, channels: int) -> None:
+    def __init__(self, slots: int, channels: int, fill: bool = True) -> None:
         super().__init__()
+        self.fill = fill
         self.weight = nn.Parameter(torch.empty(slots, channels, channels))
         self.bias = nn.Parameter(torch.zeros(channels))
         nn.init.normal_(self.weight, std=(1 / (slots * channels)) ** 0.5)
@@ -59,6 +62,8 @@ class MeanImputation(nn.Module):
     def forward(self, available: Sequence[SlotFeatures], batch: int) -> Tensor:
         """Return fused features, shape (batch, C, X, Y, Z); the bias alone where nothing is available."""
         mean = available_mean(available, batch)
+        if not self.fill:
+            mean = torch.zeros_like(mean)
         fused = _mix(mean, self.weight.sum(dim=0))
         for item in available:
             gap = item.availability * (item.features - mean[item.owner])

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .blocks import ConvNorm, Residual
+from .blocks import ConvUnit, Residual
 from .imputation import MeanImputation, SlotFeatures
 
 
@@ -27,11 +27,26 @@ class NetworkConfig:
         Features per level, full resolution first; each level halves the resolution.
     outputs : tuple of str
         What the channels of the result mean.
+    norm : str
+        ``instance`` or ``weight``, see `blocks`.
+    stem : int
+        Convolutions at full resolution in each encoder.
+    impute : str
+        Where missing features are filled with the mean: at ``every-level``, or at the ``bottleneck`` alone (0 at the skips).
+    availability : str
+        By ``position``, or by ``volume``: a sequence that covers a part then counts as available everywhere.
+    noise : float
+        Standard deviation of the noise that training adds to the features at the bottleneck.
     """
 
     slots: int
     channels: tuple[int, ...]
     outputs: tuple[str, ...]
+    norm: str = "instance"
+    stem: int = 2
+    impute: str = "every-level"
+    availability: str = "position"
+    noise: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,16 +76,20 @@ class Batch:
 class Encoder(nn.Module):
     """Residual encoder of one sequence."""
 
-    def __init__(self, channels: Sequence[int]) -> None:
+    def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
-        self.stem = ConvNorm(1, channels[0])
-        self.stem2 = ConvNorm(channels[0], channels[0])
-        self.down = nn.ModuleList(ConvNorm(a, b, stride=2) for a, b in itertools.pairwise(channels))
-        self.blocks = nn.ModuleList(Residual(width) for width in channels[1:])
+        channels, norm = config.channels, config.norm
+        self.stem = nn.ModuleList(
+            ConvUnit(norm, channels[0] if number else 1, channels[0]) for number in range(config.stem)
+        )
+        self.down = nn.ModuleList(ConvUnit(norm, a, b, stride=2) for a, b in itertools.pairwise(channels))
+        self.blocks = nn.ModuleList(Residual(norm, width) for width in channels[1:])
 
     def forward(self, image: Tensor, coverage: Sequence[Tensor | None]) -> list[Tensor]:
         """Return features per level, full resolution first."""
-        x = self.stem2(self.stem(image, coverage[0]), coverage[0])
+        x = image
+        for conv in self.stem:
+            x = conv(x, coverage[0])
         features = [x]
         for level, (down, block) in enumerate(zip(self.down, self.blocks, strict=True), start=1):
             x = block(down(x, coverage[level]), coverage[level])
@@ -81,12 +100,13 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """From fused features back to full resolution."""
 
-    def __init__(self, channels: Sequence[int], outputs: int) -> None:
+    def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
+        channels = config.channels
         pairs = list(itertools.pairwise(channels))
         self.up = nn.ModuleList(nn.ConvTranspose3d(deep, wide, 2, stride=2) for wide, deep in pairs)
-        self.conv = nn.ModuleList(ConvNorm(2 * wide, wide) for wide, _ in pairs)
-        self.head = nn.Conv3d(channels[0], outputs, 1)
+        self.conv = nn.ModuleList(ConvUnit(config.norm, 2 * wide, wide) for wide, _ in pairs)
+        self.head = nn.Conv3d(channels[0], len(config.outputs), 1)
 
     def forward(self, fused: Sequence[Tensor], coverage: Sequence[Tensor | None]) -> Tensor:
         """Return logits, shape (B, outputs, X, Y, Z)."""
@@ -108,9 +128,13 @@ class MultiSequenceNet(nn.Module):
         """Build the network; ``tied`` lets all slots share one encoder (see `untie`)."""
         super().__init__()
         self.config = config
-        self.encoders = nn.ModuleList(Encoder(config.channels) for _ in range(1 if tied else config.slots))
-        self.fusion = nn.ModuleList(MeanImputation(config.slots, width) for width in config.channels)
-        self.decoder = Decoder(config.channels, len(config.outputs))
+        self.encoders = nn.ModuleList(Encoder(config) for _ in range(1 if tied else config.slots))
+        deepest = config.channels[-1]
+        self.fusion = nn.ModuleList(
+            MeanImputation(config.slots, width, config.impute == "every-level" or width == deepest)
+            for width in config.channels
+        )
+        self.decoder = Decoder(config)
 
     @property
     def tied(self) -> bool:
@@ -130,6 +154,8 @@ class MultiSequenceNet(nn.Module):
         pyramid = _pyramid(batch.coverage, len(self.config.channels))
         levels = self._encode(batch, pyramid)
         fused = [fusion(items, batch.size) for fusion, items in zip(self.fusion, levels, strict=True)]
+        if self.training and self.config.noise:
+            fused[-1] = fused[-1] + self.config.noise * torch.randn_like(fused[-1])
         seen = self._seen(batch, pyramid)
         return torch.as_tensor(self.decoder(fused, seen))
 
@@ -144,7 +170,10 @@ class MultiSequenceNet(nn.Module):
                 own = [n for n, row in enumerate(rows) if batch.slot[row] == s]
                 picked = [rows[n] for n in own]
                 for level, values in enumerate(features):
-                    levels[level].append(SlotFeatures(s, owner[picked], values[own], pyramid[level][picked]))
+                    share = pyramid[level][picked]
+                    if self.config.availability == "volume":
+                        share = torch.ones_like(share)
+                    levels[level].append(SlotFeatures(s, owner[picked], values[own], share))
         return levels
 
     def _groups(self, batch: Batch) -> list[tuple[list[int], bool]]:

@@ -38,7 +38,7 @@ def make_crop(reference_cord: Path, inputs: tuple[CropInput, ...], output: Path)
     inputs : tuple of CropInput
         The reference first, with the identity.
     output : Path
-        Gets ``images`` (S, 48, 48, N) float32, normalised over the covered voxels and 0 elsewhere,
+        Gets ``images`` (S, 48, 48, N) float32, in the files' own units and 0 where not covered,
         ``coverage`` (S, 48, 48, N) bool, ``cord`` (48, 48, N) float32 in 0 to 1, and ``starts`` (N, 2) int64.
 
     Returns
@@ -65,7 +65,7 @@ def make_crop(reference_cord: Path, inputs: tuple[CropInput, ...], output: Path)
         if reason and number > 0:
             dropped[item.path] = reason
             continue
-        images.append(space.normalise(sampled, coverage))
+        images.append(sampled)
         coverages.append(coverage)
     _save(
         output,

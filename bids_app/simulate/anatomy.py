@@ -110,6 +110,11 @@ class Anatomy:
         """Return one profile at world z, any shape."""
         return self._lookup(z.reshape(-1))[PROFILES.index(name)].reshape(z.shape)
 
+    def half_mm(self, z: float) -> tuple[float, float]:
+        """Return half the cord's width and depth at a height, mm."""
+        at = torch.tensor([z])
+        return float(self.profile("rl", at)) / 2, float(self.profile("ap", at)) / 2
+
     def centre(self, z: Tensor) -> Tensor:
         """Return the cord's centre (x, y) at world z, shape (N, 2)."""
         rows = self._lookup(z)
@@ -124,9 +129,15 @@ class Anatomy:
         index = low.long()
         return table[:, index] * (1 - weight) + table[:, index + 1] * weight
 
-    def local(self, points: Tensor) -> Local:
-        """See points, shape (M, 3) world mm, from the cord."""
-        row = dict(zip(PROFILES, self._lookup(points[:, 2]), strict=True))
+    def local(self, points: Tensor, columns: int = 0) -> Local:
+        """See points, shape (M, 3) world mm, from the cord.
+
+        ``columns``: where the points form a grid whose last axis runs along z, its length; saves most of the looking up.
+        """
+        rows = self._lookup(points[: columns or None, 2])
+        if columns:
+            rows = rows[:, None].expand(-1, len(points) // columns, -1).reshape(len(rows), -1)
+        row = dict(zip(PROFILES, rows, strict=True))
         du, dv = points[:, 0] - row["x"], points[:, 1] - row["y"]
         cos, sin = torch.cos(row["turn"]), torch.sin(row["turn"])
         u, v = cos * du + sin * dv, cos * dv - sin * du

@@ -92,7 +92,8 @@ PALETTES: dict[str, Palette] = {
 class Levels:
     """Brightness drawn for one image of one participant, white matter = 1.
 
-    ``horns`` multiplies the grey contrast in the quadrants (left front, right front, left back, right back).
+    ``horns`` multiplies the grey contrast in the quadrants (left front, right front, left back, right back);
+    ``columns`` is the relative difference of the posterior columns to the rest of the white matter.
     """
 
     grey: float
@@ -104,14 +105,15 @@ class Levels:
     ligament: float
     horns: tuple[float, float, float, float]
     texture: float
+    columns: float
 
 
-def draw_levels(draw: Draw, sequence: str) -> Levels:
-    """Draw the brightness of every tissue for one image."""
+def draw_levels(draw: Draw, sequence: str, odd: bool = True) -> Levels:
+    """Draw the brightness of every tissue for one image; ``odd`` allows T2-weighted images with CSF as dark as the cord."""
     palette = PALETTES[sequence]
     csf = draw.uniform(*palette.csf)
-    if sequence in ("T2Sag", "T2Ax", "STIR") and draw.chance(0.08):
-        csf = draw.uniform(0.6, 1.3)
+    if odd and sequence in ("T2Sag", "T2Ax", "STIR") and draw.chance(0.06):
+        csf = draw.uniform(0.6, 0.85) if draw.chance(0.5) else draw.uniform(1.15, 1.3)
     side, front = draw.uniform(-0.35, 0.35), draw.uniform(-0.5, 0.5)
     left_front, right_front, left_back, right_back = (
         (1 + s * side) * (1 + f * front) * draw.uniform(0.8, 1.2) for f in (1, -1) for s in (-1, 1)
@@ -126,6 +128,7 @@ def draw_levels(draw: Draw, sequence: str) -> Levels:
         ligament=draw.uniform(*palette.ligament),
         horns=(left_front, right_front, left_back, right_back),
         texture=draw.uniform(0.0, 0.06),
+        columns=(1 if palette.lesion[1] > 0.1 else -1) * draw.uniform(-0.04, 0.14),
     )
 
 

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 
 class Draw:
-    """Random numbers from one seed; on the CPU, so that a seed means the same on every device."""
+    """Random numbers from one seed; on the CPU, so that a seed means the same on every device (but see `noise`)."""
 
     def __init__(self, seed: int) -> None:
         self.generator = torch.Generator().manual_seed(seed)
@@ -37,9 +37,20 @@ class Draw:
         """Return normal numbers of a shape."""
         return torch.randn(shape, generator=self.generator)
 
+    def noise(self, device: torch.device, *shape: int) -> Tensor:
+        """Return normal numbers made on a device: many at once, the same from a seed only on the same kind of device."""
+        if device.type == "cpu":
+            return self.gaussian(*shape)
+        generator = torch.Generator(device).manual_seed(self.integer(0, 2**31 - 1))
+        return torch.randn(shape, generator=generator, device=device)
+
     def fork(self) -> Draw:
         """Return an independent source, so that what one part draws does not move the next part's numbers."""
         return Draw(int(torch.randint(0, 2**62, (), generator=self.generator)))
+
+
+#: Linear interpolation lowers the spread between lattice points: this brings it back to about 1.
+WIDER = 1.4
 
 
 class Field:
@@ -70,8 +81,19 @@ class Field:
         unit = (points - self.low.to(points)) / self.span.to(points) * 2 - 1
         values = self.values.to(points)
         out = F.grid_sample(values, unit[None, None, None], align_corners=True, padding_mode="border")
-        # Linear interpolation lowers the spread between lattice points: 1.4 brings it back to about 1.
-        return 1.4 * out[0, :, 0, 0]
+        return WIDER * out[0, :, 0, 0]
+
+    def on_grid(self, axes: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        """Evaluate on a rectilinear grid, given by its positions (mm) along x, y and z; returns (channels, X, Y, Z)."""
+        values = self.values[0].to(axes[0])
+        for axis, positions in enumerate(axes):
+            count = values.shape[3 - axis]
+            at = ((positions - self.low[axis]) / self.span[axis] * (count - 1)).clamp(0, count - 1)
+            # Each row holds the weights of two neighbouring lattice points.
+            lattice = torch.arange(count, device=at.device)
+            weights = (1 - (at[:, None] - lattice).abs()).clamp(min=0)
+            values = torch.movedim(torch.movedim(values, 3 - axis, -1) @ weights.T, -1, 3 - axis)
+        return WIDER * values.permute(0, 3, 2, 1)
 
 
 def smooth_profile(draw: Draw, rows: int, length: int, scale: float) -> Tensor:

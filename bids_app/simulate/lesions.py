@@ -6,16 +6,18 @@ mm, usually under half of the cord's area; a third stays in white matter.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from .anatomy import Anatomy, Local
 from .draw import Draw, Field
 
 #: Chance of the lateral, posterior and anterior column.
 COLUMNS = (0.589, 0.353, 0.058)
+#: A change of signal below this is not a lesion that anyone could see.
+LEAST_CHANGE = 0.03
 
 
 @dataclass(frozen=True)
@@ -68,29 +70,36 @@ def draw_lesion(draw: Draw, z: float) -> Lesion:
         angle=angle,
         radii_mm=radii,
         turn=draw.uniform(0, torch.pi),
-        edge=draw.uniform(0.05, 0.25),
+        # Some fade out slowly.
+        edge=draw.uniform(0.3, 0.7) if draw.chance(0.1) else draw.uniform(0.05, 0.25),
         strength=draw.uniform(0, 1),
     )
 
 
-def occupancy(lesion: Lesion, local: Local, anatomy: Anatomy, noise: Tensor) -> Tensor:
-    """Return how far each point is inside a lesion, 0..1, shape (M,); clipped to the cord.
+def occupancy(
+    lesion: Lesion, place: tuple[Tensor, Tensor, Tensor], half_mm: tuple[float, float], noise: Tensor
+) -> Tensor:
+    """Return how far each point is inside a lesion, 0..1, shape (M,); the caller clips it to the cord.
 
-    ``noise`` (M,) deforms the surface; the same noise must be given for the same lesion in every image.
+    Parameters
+    ----------
+    place : tuple of tensor, shape (M,)
+        Right and front of the cord's centre, and z, in mm.
+    half_mm : tuple of float
+        Half the cord's width and depth at the lesion's height.
+    noise : tensor, shape (M,)
+        Deforms the surface; the same noise must be given for the same lesion in every image.
     """
-    z = torch.tensor([lesion.z], dtype=local.z.dtype, device=local.z.device)
-    half_ap, half_rl = float(anatomy.profile("ap", z)) / 2, float(anatomy.profile("rl", z)) / 2
-    angle = torch.tensor(lesion.angle)
-    centre_u = lesion.radial * half_rl * float(torch.cos(angle))
-    centre_v = lesion.radial * half_ap * float(torch.sin(angle))
-    turn = torch.tensor(lesion.turn)
-    cos, sin = float(torch.cos(turn)), float(torch.sin(turn))
-    du, dv = local.u - centre_u, local.v - centre_v
+    u, v, z = place
+    centre_u = lesion.radial * half_mm[0] * math.cos(lesion.angle)
+    centre_v = lesion.radial * half_mm[1] * math.sin(lesion.angle)
+    cos, sin = math.cos(lesion.turn), math.sin(lesion.turn)
+    du, dv = u - centre_u, v - centre_v
     a = (cos * du + sin * dv) / lesion.radii_mm[0]
     b = (cos * dv - sin * du) / lesion.radii_mm[1]
-    c = (local.z - lesion.z) / lesion.radii_mm[2]
+    c = (z - lesion.z) / lesion.radii_mm[2]
     radius = torch.sqrt(a * a + b * b + c * c) * (1 + 0.22 * noise)
-    return torch.sigmoid((1 - radius) / lesion.edge) * local.cord
+    return torch.sigmoid((1 - radius) / lesion.edge)
 
 
 def draw_lesions(draw: Draw, count: int, z_low: float, z_high: float) -> tuple[Lesion, ...]:

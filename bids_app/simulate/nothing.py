@@ -42,9 +42,8 @@ def make_nothing(draw: Draw, shape: tuple[int, int, int], spacing_mm: float) -> 
             side = torch.arange(shape[axis])
             inside = (side >= cut) & (side < shape[axis] - draw.integer(0, shape[axis] // 3))
             covered &= inside.reshape([-1 if n == axis else 1 for n in range(3)])
-    image = space.normalise(values.numpy(), covered.numpy())
     return Patch(
-        images=image.astype(np.float16)[None],
+        images=(values * covered).numpy().astype(np.float16)[None],
         coverage=covered.numpy()[None],
         slots=(0,),
         visible=np.zeros((1, *shape), bool),

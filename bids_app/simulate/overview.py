@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from .. import space
 from ..sequences import AXIAL, ISOTROPIC, SLOTS
 from .anatomy import draw_anatomy
 from .contrast import draw_levels
@@ -15,7 +14,7 @@ from .draw import Draw
 from .nothing import make_nothing
 from .patches import Patch, sample
 from .scan import Protocol, Stack, acquire, draw_protocol, stack_over
-from .tissue import draw_body, look
+from .tissue import draw_body, look, seen_by
 
 #: Spacing of the overview grid.
 OVERVIEW_MM = 2.0
@@ -44,11 +43,12 @@ def make_overview(seed: int) -> Patch:
     body = draw_body(draw.fork(), anatomy, (), low - 30, high + 30)
     protocol = draw_protocol(draw, name)
     stack = _field_of_view(draw.fork(), protocol, points, low, high)
-    image = acquire(body, draw_levels(draw, name), protocol, stack, draw.fork(), torch.eye(4), wide=True)
+    see = seen_by(body, draw_levels(draw, name), name)
+    image, _ = acquire(see, protocol, stack, draw.fork(), torch.eye(4))
     values, covered = sample(image, stack, points)
     cord = look(body, points.reshape(-1, 3)).local.cord.reshape(SHAPE)
     return Patch(
-        images=space.normalise(values.numpy(), covered.numpy()).astype(np.float16)[None],
+        images=values.numpy().astype(np.float16)[None],
         coverage=covered.numpy()[None],
         slots=(0,),
         visible=np.zeros((1, *SHAPE), bool),

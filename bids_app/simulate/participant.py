@@ -16,9 +16,8 @@ from .anatomy import draw_anatomy
 from .contrast import draw_levels, lesion_change
 from .draw import Draw
 from .lesions import draw_lesions
-from .patches import LEAST_CHANGE
 from .scan import Protocol, Stack, acquire, draw_protocol, stack_over
-from .tissue import Body, draw_body, look
+from .tissue import Body, draw_body, seen_by
 
 #: Share of the participants who have each sequence: 247, 137, 119, 63, 52 and 36 of 247 (Walsh et al. 2024).
 PRESENCE = {
@@ -100,8 +99,9 @@ def _scan(draw: Draw, body: Body, name: str, half: float, top: float, first: boo
     protocol = replace(protocol, in_plane_mm=fine, slice_mm=thick, noise=draw.log_uniform(0.015, 0.08))
     stack = stack_over(protocol, *_field_of_view(draw, body, protocol, half, top))
     motion = torch.eye(4) if first else _moved(draw)
-    scan = acquire(body, draw_levels(draw, name), protocol, stack, draw.fork(), motion, wide=True)
-    lesion, cord = _masks(body, stack, motion)
+    see = seen_by(body, draw_levels(draw, name, odd=False), name)
+    scan, shares = acquire(see, protocol, stack, draw.fork(), motion)
+    lesion, cord = ((share >= 0.5).numpy().astype(np.uint8) for share in shares)
     order = ORDERS[protocol.plane][draw.integer(0, 2)]
     images = [
         _image(array, stack, order)
@@ -136,23 +136,6 @@ def _moved(draw: Draw) -> Tensor:
     motion[1, 2], motion[2, 1] = -math.sin(angle), math.sin(angle)
     motion[:3, 3] = torch.tensor([draw.normal(0, 1.0), draw.normal(0, 1.0), draw.normal(0, 1.0)])
     return motion
-
-
-def _masks(body: Body, stack: Stack, motion: Tensor) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return lesion and cord at the middle of each voxel."""
-    affine = motion @ stack.affine
-    lesion, cord = np.zeros(stack.shape, np.uint8), np.zeros(stack.shape, np.uint8)
-    ranges = [torch.arange(n, dtype=torch.float32) for n in stack.shape]
-    for i in range(stack.shape[0]):
-        index = torch.stack(
-            torch.meshgrid(ranges[0][i : i + 1], ranges[1], ranges[2], indexing="ij"), dim=-1
-        ).reshape(-1, 3)
-        scene = look(body, index @ affine[:3, :3].T + affine[:3, 3])
-        cord[i] = (scene.local.cord >= 0.5).reshape(stack.shape[1:]).numpy()
-        for one, inside in zip(body.lesions, scene.occupancy, strict=True):
-            if any(abs(change) >= LEAST_CHANGE for change in one.change.values()):
-                lesion[i] |= (inside >= 0.5).reshape(stack.shape[1:]).numpy()
-    return lesion, cord
 
 
 def _image(array: NDArray[np.generic], stack: Stack, order: str) -> nib.Nifti1Image:

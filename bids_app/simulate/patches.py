@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,18 +15,20 @@ from torch.nn import functional as F
 from .. import space
 from ..sequences import AXIAL, SLOTS
 from .anatomy import Anatomy, draw_anatomy
+from .block import Block, make_block
 from .contrast import draw_levels, lesion_change
 from .draw import Draw
 from .lesions import Lesion, draw_lesions
 from .scan import Stack, acquire, draw_protocol, stack_over
-from .tissue import Body, draw_body, look
+from .tissue import Body, Scene, draw_body, signal
 
 #: Slices of a training patch: 32 mm.
 PATCH_LENGTH = 64
 #: Chance that a participant has each sequence, by slot; at least one is always there.
 PRESENCE = {"T2Sag": 0.7, "STIR": 0.3, "T2starAx": 0.4, "T1": 0.25, "T2Ax": 0.35, "MP2RAGE": 0.2}
-#: A change of signal below this is not a lesion that anyone could see.
-LEAST_CHANGE = 0.03
+#: A voxel belongs to a visible lesion from this share of it, averaged over the slice that shows it.
+LEAST_SHARE = 0.45
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,14 +37,14 @@ class Patch:
 
     Attributes
     ----------
-    images : array, shape (S, 48, 48, L), float16
-        Normalised, in the common space, one per acquired sequence.
-    coverage : array, shape (S, 48, 48, L), bool
+    images : array, shape (S, X, Y, Z), float16
+        Signal in the common space, one image per acquired sequence, white matter about 1; 0 where not covered.
+    coverage : array, shape (S, X, Y, Z), bool
     slots : tuple of int
         Encoder slot of each image.
-    visible : array, shape (S, 48, 48, L), bool
-        Lesions that each sequence shows where it covers them.
-    cord : array, shape (48, 48, L), float16
+    visible : array, shape (S, X, Y, Z), bool
+        Lesions as each sequence shows them, where it covers them.
+    cord : array, shape (X, Y, Z), float16
     """
 
     images: NDArray[np.float16]
@@ -52,12 +55,19 @@ class Patch:
 
     @property
     def lesion(self) -> NDArray[np.bool_]:
-        """Lesions that at least one acquired sequence shows where it covers them, shape (48, 48, L)."""
+        """Lesions that at least one acquired sequence shows where it covers them, shape (X, Y, Z)."""
         return np.asarray(self.visible.any(axis=0))
 
 
-def make_patch(seed: int, length: int = PATCH_LENGTH, most: int = 3, aside_mm: float = 0.0) -> Patch:
-    """Make one sample; equal seeds give equal samples.
+def make_patch(
+    seed: int,
+    length: int = PATCH_LENGTH,
+    most: int = 3,
+    aside_mm: float = 0.0,
+    device: torch.device = CPU,
+    presence: Mapping[str, float] = PRESENCE,
+) -> Patch:
+    """Make one sample; equal seeds give equal samples on the same kind of device.
 
     Parameters
     ----------
@@ -67,36 +77,34 @@ def make_patch(seed: int, length: int = PATCH_LENGTH, most: int = 3, aside_mm: f
         At most this many sequences are acquired.
     aside_mm : float
         How far to the left of the cord the crop lies: for samples without a cord.
+    presence : mapping
+        Chance of each sequence.
     """
     draw = Draw(seed)
-    names = _acquired(draw, most)
+    names = _acquired(draw, most, presence)
     half = length * space.SPACING_MM / 2
     anatomy = draw_anatomy(draw.fork(), -half, half, draw.uniform(1.2, 20.0))
-    starts, grid = _crop(draw.fork(), anatomy, length)
-    starts[:, 0] += round(aside_mm / space.SPACING_MM)
-    points = torch.from_numpy(grid.to_mm(space.crop_index(starts).astype(float))).float()
-    low, high = points.reshape(-1, 3).amin(0), points.reshape(-1, 3).amax(0)
+    points = _crop(draw.fork(), anatomy, length, aside_mm).to(device)
     lesions = _lesions(draw.fork(), names, half)
-    body = draw_body(draw.fork(), anatomy, lesions, low - 6, high + 6)
-    images, coverage = [], []
-    for order, name in enumerate(names):
-        image, covered = _see(draw.fork(), body, name, points, moved=order > 0, wide=aside_mm > 0)
-        images.append(space.normalise(image.numpy(), covered.numpy()))
-        coverage.append(covered.numpy())
-    scene = look(body, points.reshape(-1, 3))
-    visible = _visible(lesions, names, coverage, scene.occupancy, points.shape[:3])
+    reach = torch.tensor([20.0, 20.0, half + 12.0])
+    body = draw_body(draw.fork(), anatomy, lesions, -reach, reach)
+    block = make_block(anatomy, -half, half, aside_mm, device)
+    scene = block.look(body)
+    view = _View(body, block, scene, points, wide=aside_mm > 0)
+    seen = [_see(draw.fork(), view, name, moved=order > 0) for order, name in enumerate(names)]
+    cord = block.sample(scene.local.cord[None], points.reshape(-1, 3)).reshape(points.shape[:3])
     return Patch(
-        images=np.stack(images).astype(np.float16),
-        coverage=np.stack(coverage),
+        images=np.stack([image.cpu().numpy() for image, _, _ in seen]).astype(np.float16),
+        coverage=np.stack([covered.cpu().numpy() for _, covered, _ in seen]),
         slots=tuple(SLOTS.index(n) for n in names),
-        visible=visible,
-        cord=scene.local.cord.reshape(points.shape[:3]).numpy().astype(np.float16),
+        visible=np.stack([visible.cpu().numpy() for _, _, visible in seen]),
+        cord=cord.cpu().numpy().astype(np.float16),
     )
 
 
-def _acquired(draw: Draw, most: int) -> list[str]:
+def _acquired(draw: Draw, most: int, presence: Mapping[str, float]) -> list[str]:
     """Choose the acquired sequences; the reference first."""
-    names = [name for name in SLOTS if draw.chance(PRESENCE[name])]
+    names = [name for name in SLOTS if draw.chance(presence[name])]
     if not names:
         names = [SLOTS[draw.integer(0, len(SLOTS) - 1)]]
     while len(names) > most:
@@ -105,7 +113,7 @@ def _acquired(draw: Draw, most: int) -> list[str]:
 
 
 def _lesions(draw: Draw, names: list[str], half: float) -> tuple[Lesion, ...]:
-    count = 0 if draw.chance(0.35) else min(6, 1 + int(-math.log(1 - draw.uniform(0, 0.999)) * 1.0))
+    count = 0 if draw.chance(0.35) else min(6, 1 + int(-math.log(1 - draw.uniform(0, 0.999)) * 1.5))
     lesions = draw_lesions(draw, count, -half - 3, half + 3)
     return tuple(
         replace(lesion, change={name: lesion_change(draw, name, lesion.strength) for name in names})
@@ -113,8 +121,14 @@ def _lesions(draw: Draw, names: list[str], half: float) -> tuple[Lesion, ...]:
     )
 
 
-def _crop(draw: Draw, anatomy: Anatomy, length: int) -> tuple[NDArray[np.int64], space.Grid]:
-    """Crop around the cord's centre as a localiser finds it: a little off."""
+def _crop(draw: Draw, anatomy: Anatomy, length: int, aside_mm: float) -> Tensor:
+    """Lay the crop around the cord's centre as a localiser finds it: a little off.
+
+    Returns
+    -------
+    tensor, shape (48, 48, length, 3)
+        World mm of each voxel, in LAS order.
+    """
     z = (torch.arange(length, dtype=torch.float32) - (length - 1) / 2) * space.SPACING_MM
     centre = anatomy.centre(z)
     wander = torch.stack([torch.sin(z / draw.uniform(8, 30) + draw.uniform(0, 6)) for _ in range(2)], dim=1)
@@ -122,17 +136,43 @@ def _crop(draw: Draw, anatomy: Anatomy, length: int) -> tuple[NDArray[np.int64],
     affine = np.diag([-space.SPACING_MM, space.SPACING_MM, space.SPACING_MM, 1.0])
     affine[:3, 3] = (100.0, -100.0, float(z[0]))
     grid = space.Grid((400, 400, length), affine)
-    points = np.concatenate([centre.numpy(), z.numpy()[:, None]], axis=1)
-    return space.crop_starts(grid.to_index(points)[:, :2]), grid
+    middle = np.concatenate([centre.numpy(), z.numpy()[:, None]], axis=1)
+    starts = space.crop_starts(grid.to_index(middle)[:, :2])
+    points = grid.to_mm(space.crop_index(starts).astype(float))
+    points[..., 0] -= aside_mm
+    return torch.from_numpy(points).float()
 
 
-def _see(draw: Draw, body: Body, name: str, points: Tensor, moved: bool, wide: bool) -> tuple[Tensor, Tensor]:
-    """Acquire one sequence around the crop and resample it there; returns image and coverage, both points.shape[:3]."""
+@dataclass(frozen=True, eq=False)
+class _View:
+    """A body tabulated around a crop, and the crop's points, shape (48, 48, N, 3) world mm."""
+
+    body: Body
+    block: Block
+    scene: Scene
+    points: Tensor
+    wide: bool
+
+
+def _see(draw: Draw, view: _View, name: str, moved: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Acquire one sequence around the crop and resample it there.
+
+    Returns
+    -------
+    image, coverage, visible : tensor, shape (48, 48, N)
+    """
     protocol = draw_protocol(draw, name)
-    low, high = points.reshape(-1, 3).amin(0) - 3, points.reshape(-1, 3).amax(0) + 3
+    levels = draw_levels(draw, name)
+    table = torch.stack(
+        [
+            signal(view.body, view.scene, levels, name, view.wide),
+            view.scene.lesion_map(view.body, name),
+        ]
+    )
+    flat = view.points.reshape(-1, 3)
     # A tilted stack needs more room to cover the crop.
-    room = 14 * abs(math.sin(math.radians(protocol.tilt))) + 2
-    low, high = low - room, high + room
+    room = 14 * abs(math.sin(math.radians(protocol.tilt))) + 5
+    low, high = flat.amin(0).cpu() - room, flat.amax(0).cpu() + room
     if protocol.plane == AXIAL and draw.chance(0.3):
         cut = draw.uniform(0.2, 0.7) * float(high[2] - low[2])
         low, high = (
@@ -141,9 +181,13 @@ def _see(draw: Draw, body: Body, name: str, points: Tensor, moved: bool, wide: b
             else (low, high - torch.tensor([0, 0, cut]))
         )
     stack = stack_over(protocol, low, high)
-    motion = _motion(draw) if moved else torch.eye(4)
-    image = acquire(body, draw_levels(draw, name), protocol, stack, draw, motion, wide)
-    return sample(image, stack, points)
+    motion = (_motion(draw) if moved else torch.eye(4)).to(flat)
+    image, shares = acquire(lambda at: view.block.sample(table, at), protocol, stack, draw, motion)
+    values, covered = sample(image, stack, view.points)
+    # A label lies where the lesion is on the reference, not where motion has put it in this image.
+    back = torch.linalg.inv(motion)
+    share, _ = sample(shares[0], stack, view.points @ back[:3, :3].T + back[:3, 3])
+    return values, covered, (share >= LEAST_SHARE) & covered
 
 
 def _motion(draw: Draw) -> Tensor:
@@ -162,27 +206,10 @@ def _motion(draw: Draw) -> Tensor:
 
 def sample(image: Tensor, stack: Stack, points: Tensor) -> tuple[Tensor, Tensor]:
     """Interpolate a stack at world points, shape (..., 3); returns values and coverage of shape (...)."""
-    inverse = torch.linalg.inv(stack.affine)
+    inverse = torch.linalg.inv(stack.affine).to(points)
     index = points @ inverse[:3, :3].T + inverse[:3, 3]
-    size = torch.tensor(stack.shape, dtype=torch.float32)
+    size = torch.tensor(stack.shape).to(points)
     covered = ((index >= -0.5) & (index <= size - 0.5)).all(dim=-1)
     unit = (index / (size - 1) * 2 - 1).flip(-1)
     values = F.grid_sample(image[None, None], unit[None], align_corners=True, padding_mode="border")[0, 0]
     return values * covered, covered
-
-
-def _visible(
-    lesions: tuple[Lesion, ...],
-    names: list[str],
-    coverage: list[NDArray[np.bool_]],
-    occupancy: tuple[Tensor, ...],
-    shape: torch.Size,
-) -> NDArray[np.bool_]:
-    """Return the lesions that each sequence shows, shape (S, *shape)."""
-    visible = np.zeros((len(names), *shape), bool)
-    for lesion, inside in zip(lesions, occupancy, strict=True):
-        where = inside.reshape(shape).numpy() >= 0.5
-        for row, name in enumerate(names):
-            if abs(lesion.change.get(name, 0.0)) >= LEAST_CHANGE:
-                visible[row] |= where & coverage[row]
-    return visible

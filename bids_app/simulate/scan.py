@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -10,10 +11,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..sequences import AXIAL, ISOTROPIC, SAGITTAL
-from .contrast import PALETTES, Levels
+from .contrast import PALETTES
 from .draw import Draw
-from .tissue import Body, look, signal
 
+#: Maps points, shape (M, 3) world mm, to channels, shape (C, M).
+See = Callable[[Tensor], Tensor]
 #: Points are evaluated in blocks of about this many.
 BLOCK = 400_000
 
@@ -101,30 +103,26 @@ def stack_over(protocol: Protocol, low: Tensor, high: Tensor) -> Stack:
     return Stack((counts[0], counts[1], counts[2]), affine, slice_axis, protocol.slice_mm)
 
 
-def acquire(
-    body: Body,
-    levels: Levels,
-    protocol: Protocol,
-    stack: Stack,
-    draw: Draw,
-    motion: Tensor,
-    wide: bool = False,
-) -> Tensor:
-    """Scan a body.
+def acquire(see: See, protocol: Protocol, stack: Stack, draw: Draw, motion: Tensor) -> tuple[Tensor, Tensor]:
+    """Scan what can be seen.
 
     Parameters
     ----------
+    see : callable
+        Maps points, shape (M, 3) world mm, to channels, shape (C, M): the noise-free signal first, then whatever
+        else is to be averaged over the slices.
     motion : tensor, shape (4, 4)
         Maps the stack's world mm to the body's world mm: how the participant had moved.
-    wide : bool
-        Draw the whole neck or trunk rather than what a 24 mm crop sees.
 
     Returns
     -------
-    tensor, shape stack.shape, float32
+    image : tensor, shape stack.shape, float32
         Magnitude image, white matter about 1.
+    others : tensor, shape (C - 1, *stack.shape)
+        The other channels, averaged over each slice's thickness.
     """
-    clean = _average(body, levels, protocol, stack, motion, wide)
+    channels = _average(see, stack, motion)
+    clean = channels[0]
     image = _blur(clean, protocol, stack)
     if protocol.truncation < 1:
         image = _truncate(image, protocol, stack)
@@ -132,48 +130,45 @@ def acquire(
     if protocol.ghost:
         axis = (stack.slice_axis + 1) % 3
         image = image + protocol.ghost * torch.roll(image, image.shape[axis] // 2, dims=axis)
-    real = image + protocol.noise * draw.gaussian(*stack.shape).to(image)
-    imaginary = protocol.noise * draw.gaussian(*stack.shape).to(image)
+    device = image.device
+    real = image + protocol.noise * draw.noise(device, *stack.shape)
+    imaginary = protocol.noise * draw.noise(device, *stack.shape)
     magnitude = torch.sqrt(real**2 + imaginary**2)
     if PALETTES[protocol.sequence].air_noise:
         # The UNI image of MP2RAGE is a ratio: where there is no signal it is pure noise.
         empty = torch.sigmoid((0.12 - clean) / 0.03)
-        magnitude = (
-            magnitude * (1 - empty)
-            + empty * torch.rand(stack.shape, generator=draw.generator).to(image) * 1.3
-        )
-    return magnitude
+        # The share of a normal number below another is as good as a uniform one.
+        flat = 0.5 + 0.5 * torch.erf(draw.noise(device, *stack.shape) / math.sqrt(2))
+        magnitude = magnitude * (1 - empty) + empty * flat * 1.3
+    return magnitude, channels[1:]
 
 
-def _average(
-    body: Body, levels: Levels, protocol: Protocol, stack: Stack, motion: Tensor, wide: bool
-) -> Tensor:
-    """Average the signal over the slice thickness."""
+def _average(see: See, stack: Stack, motion: Tensor) -> Tensor:
+    """Average all channels over the slice thickness, shape (C, *stack.shape)."""
     thick = stack.slice_mm
     count = max(1, min(7, math.ceil(thick / 0.9)))
     pitch = float(stack.affine[:3, stack.slice_axis].norm())
-    affine = motion @ stack.affine
-    total = torch.zeros(stack.shape)
-    ranges = [torch.arange(n, dtype=torch.float32) for n in stack.shape]
+    affine = motion @ stack.affine.to(motion)
+    ranges = [torch.arange(n, dtype=torch.float32, device=motion.device) for n in stack.shape]
     rows_per_block = max(1, BLOCK // max(1, stack.shape[1] * stack.shape[2]))
+    parts = []
     for start in range(0, stack.shape[0], rows_per_block):
         rows = ranges[0][start : start + rows_per_block]
         index = torch.stack(torch.meshgrid(rows, ranges[1], ranges[2], indexing="ij"), dim=-1).reshape(-1, 3)
-        part = torch.zeros(len(index))
-        for sub in range(count):
-            moved = index.clone()
-            moved[:, stack.slice_axis] += ((sub + 0.5) / count - 0.5) * thick / pitch
-            points = moved @ affine[:3, :3].T + affine[:3, 3]
-            part += signal(body, look(body, points), levels, protocol.sequence, wide)
-        total[start : start + len(rows)] = (part / count).reshape(len(rows), *stack.shape[1:])
-    return total
+        middle = index @ affine[:3, :3].T + affine[:3, 3]
+        step = affine[:3, stack.slice_axis] * (thick / pitch)
+        total = see(middle + step * (0.5 / count - 0.5))
+        for sub in range(1, count):
+            total = total + see(middle + step * ((sub + 0.5) / count - 0.5))
+        parts.append((total / count).reshape(-1, len(rows), *stack.shape[1:]))
+    return torch.cat(parts, dim=1)
 
 
 def _blur(image: Tensor, protocol: Protocol, stack: Stack) -> Tensor:
     sigma = protocol.blur_mm / protocol.in_plane_mm
     reach = torch.arange(-2, 3, dtype=image.dtype)
     kernel = torch.exp(-(reach**2) / (2 * sigma**2))
-    kernel = kernel / kernel.sum()
+    kernel = (kernel / kernel.sum()).to(image)
     axes = [axis for axis in range(3) if axis != stack.slice_axis or protocol.plane == ISOTROPIC]
     for axis in axes:
         shape = [1, 1, 1, 1, 1]
@@ -190,7 +185,7 @@ def _truncate(image: Tensor, protocol: Protocol, stack: Stack) -> Tensor:
     axis = 1 if stack.slice_axis != 1 else 0
     spectrum = torch.fft.rfft(image, dim=axis)
     keep = max(4, round(spectrum.shape[axis] * protocol.truncation))
-    mask = torch.zeros(spectrum.shape[axis])
+    mask = torch.zeros(spectrum.shape[axis], device=image.device)
     mask[:keep] = 1
     shape = [1, 1, 1]
     shape[axis] = -1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import torch
@@ -10,7 +11,10 @@ from torch import Tensor
 from .anatomy import Anatomy, Local, grey_matter
 from .contrast import Levels
 from .draw import Draw, Field
-from .lesions import Lesion, lesion_noise, occupancy
+from .lesions import LEAST_CHANGE, Lesion, lesion_noise, occupancy
+
+#: Tissues around the canal, in the order of `Scene.outside`; names of fields of `Levels`.
+OUTSIDE = ("bone", "disc", "fat", "muscle", "ligament")
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,39 +101,86 @@ def _draw_vessels(draw: Draw) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """A body seen at some points: everything that does not depend on the sequence, shapes (M,)."""
+    """A body seen at M points: everything that does not depend on the sequence.
+
+    In and next to the canal, at the N points ``near``, every detail is known; further out only what lies there. In a
+    whole neck that is one point in fifty.
+
+    Attributes
+    ----------
+    local : Local
+        All points, shapes (M,).
+    near : tensor of int, shape (N,)
+    close : Local
+        The near points, shapes (N,).
+    grey, root, root_signal : tensor, shape (N,)
+    occupancy : tuple of tensor, shape (N,)
+        One for each lesion.
+    fine, coarse : tensor, shape (3, M)
+        Texture.
+    outside : tensor, shape (5, M)
+        Shares of `OUTSIDE` at each point; they sum to about 1.
+    """
 
     local: Local
+    near: Tensor
+    close: Local
     grey: Tensor
     occupancy: tuple[Tensor, ...]
-    fine: Tensor
-    coarse: Tensor
     root: Tensor
     root_signal: Tensor
+    fine: Tensor
+    coarse: Tensor
+    outside: Tensor
+
+    def spread(self, values: Tensor) -> Tensor:
+        """Return values of the near points on all points, shape (M,); 0 elsewhere."""
+        return torch.zeros_like(self.local.u).index_copy(0, self.near, values)
+
+    def lesion_map(self, body: Body, sequence: str) -> Tensor:
+        """Return how far each point is inside a lesion that a sequence shows, 0..1, shape (M,)."""
+        total = torch.zeros_like(self.close.u)
+        for lesion, inside in zip(body.lesions, self.occupancy, strict=True):
+            if abs(lesion.change.get(sequence, 0.0)) >= LEAST_CHANGE:
+                total = torch.maximum(total, inside)
+        return self.spread(total)
 
 
-def look(body: Body, points: Tensor) -> Scene:
+def look(
+    body: Body, points: Tensor, textures: tuple[Tensor, Tensor, Tensor] | None = None, columns: int = 0
+) -> Scene:
     """Evaluate a body at points, shape (M, 3) world mm.
 
-    Grey matter, lesions and roots are worked out only in and next to the canal: in a whole neck that is one point in fifty.
+    Parameters
+    ----------
+    textures : tuple of tensor, optional
+        The fields ``lesion_shape`` (1, M), ``fine`` (3, M) and ``coarse`` (3, M) at the points, where they are known
+        already.
+    columns : int
+        Where the points form a grid whose last axis runs along z: its length.
     """
-    local = body.anatomy.local(points)
+    local = body.anatomy.local(points, columns)
     near = torch.nonzero((local.canal_distance < 2.5) | (local.cord_distance < 2.5)).flatten()
     close = Local(*(getattr(local, entry.name)[near] for entry in fields(Local)))
-    noise = body.lesion_shape(points[near])[0]
+    if textures is None:
+        noise, fine, coarse = body.lesion_shape(points[near])[0], body.fine(points), body.coarse(points)
+    else:
+        noise, fine, coarse = textures[0][0, near], textures[1], textures[2]
     root, root_signal = _roots(body, close)
-
-    def spread(values: Tensor, empty: float = 0.0) -> Tensor:
-        return torch.full_like(local.u, empty).index_copy(0, near, values)
-
     return Scene(
         local=local,
-        grey=spread(grey_matter(close)),
-        occupancy=tuple(spread(occupancy(lesion, close, body.anatomy, noise)) for lesion in body.lesions),
-        fine=body.fine(points),
-        coarse=body.coarse(points),
-        root=spread(root),
-        root_signal=spread(root_signal, 1.0),
+        near=near,
+        close=close,
+        grey=grey_matter(close),
+        occupancy=tuple(
+            occupancy(lesion, (close.u, close.v, close.z), body.anatomy.half_mm(lesion.z), noise) * close.cord
+            for lesion in body.lesions
+        ),
+        root=root,
+        root_signal=root_signal,
+        fine=fine,
+        coarse=coarse,
+        outside=_outside(body, local, fine, coarse),
     )
 
 
@@ -138,26 +189,34 @@ def signal(body: Body, scene: Scene, levels: Levels, sequence: str, wide: bool) 
 
     ``wide`` draws the whole neck or trunk; without it, only what a 24 mm crop can see.
     """
-    local = scene.local
-    cord = _cord_signal(body, scene, levels, sequence)
-    flow = 1 - body.flow * torch.sigmoid(2 * scene.fine[2] - 0.5) * (0.6 + 0.4 * torch.sigmoid(-local.v))
+    around = torch.tensor([getattr(levels, name) for name in OUTSIDE]).to(scene.outside) @ scene.outside
+    if wide:
+        around = _far(body, scene, levels, around)
+    local, fine = scene.close, scene.fine[:, scene.near]
+    cord = _cord_signal(body, scene, fine, levels, sequence)
+    flow = 1 - body.flow * torch.sigmoid(2 * fine[2] - 0.5) * (0.6 + 0.4 * torch.sigmoid(-local.v))
     csf = levels.csf * flow
     csf = csf * (1 - scene.root) + scene.root * scene.root_signal * csf
-    outside = _outside_signal(body, scene, levels, wide)
     canal = torch.sigmoid(-local.canal_distance / 0.3)
     inside = csf * (1 - local.cord) + cord * local.cord
-    return (outside * (1 - canal) + inside * canal).clamp(min=0)
+    mixed = around[scene.near] * (1 - canal) + inside * canal
+    return around.index_copy(0, scene.near, mixed).clamp(min=0)
 
 
-def _cord_signal(body: Body, scene: Scene, levels: Levels, sequence: str) -> Tensor:
-    local = scene.local
+def _cord_signal(body: Body, scene: Scene, fine: Tensor, levels: Levels, sequence: str) -> Tensor:
+    """Return the signal of the cord's own tissue at the near points, shape (N,)."""
+    local = scene.close
     right, front = torch.sigmoid(local.u / 0.5), torch.sigmoid((local.v + 0.3) / 0.5)
     horns = levels.horns
     factor = front * ((1 - right) * horns[0] + right * horns[1]) + (1 - front) * (
         (1 - right) * horns[2] + right * horns[3]
     )
-    factor = (factor * (1 + 0.25 * scene.fine[1])).clamp(0.2, 2.2)
-    cord = 1 + (levels.grey - 1) * scene.grey * factor + levels.texture * scene.fine[0]
+    factor = (factor * (1 + 0.25 * fine[1])).clamp(0.2, 2.2)
+    # The posterior columns differ a little from the rest of the white matter.
+    behind = torch.sigmoid((-local.v - 0.2 * local.half_ap) / 0.5) * torch.sigmoid(
+        (0.45 * local.half_rl - local.u.abs()) / 0.5
+    )
+    cord = 1 + levels.columns * behind + (levels.grey - 1) * scene.grey * factor + levels.texture * fine[0]
     if body.central_canal:
         spot = torch.exp(-((local.u**2 + (local.v - 0.2) ** 2) / (2 * body.central_canal**2)))
         cord = cord + 0.5 * spot * (levels.csf - cord)
@@ -184,36 +243,42 @@ def _roots(body: Body, local: Local) -> tuple[Tensor, Tensor]:
     return inside, value
 
 
-def _outside_signal(body: Body, scene: Scene, levels: Levels, wide: bool) -> Tensor:
-    """Vertebrae with discs in front, arches behind, ligament around the canal, muscle and fat beyond."""
-    local = scene.local
-    soft = torch.sigmoid(4 * scene.coarse[0])
-    signal = levels.muscle + (levels.fat - levels.muscle) * soft * torch.sigmoid(3 * scene.coarse[1] + 0.5)
+def _outside(body: Body, local: Local, fine: Tensor, coarse: Tensor) -> Tensor:
+    """Vertebrae with discs in front, arches behind, ligament around the canal, muscle and fat beyond: shares (5, M)."""
+    soft = torch.sigmoid(4 * coarse[0]) * torch.sigmoid(3 * coarse[1] + 0.5)
+    none = torch.zeros_like(soft)
     phase = local.level - local.level.floor()
     at_disc = torch.exp(-((torch.minimum(phase, 1 - phase) / 0.11) ** 4))
-    bone = levels.bone * (1 + 0.12 * scene.fine[1])
     body_ap, body_rl = body.vertebra_mm
     front = local.canal_v - local.canal_half_ap - body_ap / 2 - 1.0
     vertebra = torch.sigmoid(
         (1 - torch.sqrt((front / (body_ap / 2)) ** 2 + (local.canal_u / (body_rl / 2)) ** 2)) * 6
     )
-    signal = signal * (1 - vertebra) + vertebra * (bone * (1 - at_disc) + levels.disc * at_disc)
     behind = torch.sigmoid((-local.canal_v - local.canal_half_ap * 0.5) / 0.8) * torch.sigmoid(
         (16 - local.canal_distance) / 2
     )
     arch = behind * torch.sigmoid((5 + 0.25 * (-local.canal_v) - local.canal_u.abs()) / 1.0)
     spine = torch.sigmoid((0.28 - (phase - 0.5).abs()) * 25)
-    signal = signal * (1 - arch) + arch * (bone * spine + levels.fat * (1 - spine))
     pedicle = torch.sigmoid((local.canal_u.abs() - local.canal_half_ap * 0.9) / 0.8) * torch.sigmoid(
         (9 - local.canal_distance) / 1.5
     )
     foramen = torch.sigmoid((phase - 0.6) * 20) * torch.sigmoid((0.95 - phase) * 20)
-    lateral = bone * (1 - foramen) + foramen * (0.6 * levels.fat + 0.4 * levels.muscle)
-    signal = signal * (1 - pedicle) + pedicle * lateral
-    rim = torch.exp(-(((local.canal_distance - 0.9) / 0.7) ** 2))
-    signal = signal * (1 - 0.85 * rim) + 0.85 * rim * levels.ligament
-    signal = signal * (1 + 0.15 * scene.coarse[2])
-    return _far(body, scene, levels, signal) if wide else signal
+    rim = 0.85 * torch.exp(-(((local.canal_distance - 0.9) / 0.7) ** 2))
+    shares = torch.stack([none, none, soft, 1 - soft, none])
+    bone, disc, fat, muscle, ligament = shares
+    # Each layer covers what was laid before it.
+    for weight, parts in (
+        (vertebra, ((bone, 1 - at_disc), (disc, at_disc))),
+        (arch, ((bone, spine), (fat, 1 - spine))),
+        (pedicle, ((bone, 1 - foramen), (fat, 0.6 * foramen), (muscle, 0.4 * foramen))),
+        (rim, ((ligament, 1.0),)),
+    ):
+        shares *= 1 - weight
+        for row, part in parts:
+            row += weight * part
+    bone *= 1 + 0.12 * fine[1]
+    shares *= 1 + 0.15 * coarse[2]
+    return shares
 
 
 def _far(body: Body, scene: Scene, levels: Levels, signal: Tensor) -> Tensor:
@@ -265,3 +330,19 @@ def _far(body: Body, scene: Scene, levels: Levels, signal: Tensor) -> Tensor:
     signal = signal * (1 - head) + headed * head
     trunk = torch.maximum(trunk * (1 - head), head * torch.sigmoid((1.25 - brain_radius) * 20))
     return signal * trunk
+
+
+def seen_by(body: Body, levels: Levels, sequence: str) -> Callable[[Tensor], Tensor]:
+    """Return what a scan of the whole neck or trunk sees at points (M, 3): signal, lesions of any sequence, cord; (3, M)."""
+
+    def see(points: Tensor) -> Tensor:
+        scene = look(body, points)
+        lesions = torch.zeros_like(scene.close.u)
+        for lesion, inside in zip(body.lesions, scene.occupancy, strict=True):
+            if any(abs(change) >= LEAST_CHANGE for change in lesion.change.values()):
+                lesions = torch.maximum(lesions, inside)
+        return torch.stack(
+            [signal(body, scene, levels, sequence, wide=True), scene.spread(lesions), scene.local.cord]
+        )
+
+    return see

@@ -13,13 +13,18 @@ import torch
 from .. import __version__, space
 from ..sequences import SLOTS
 from .loop import TrainConfig
+from .methods import METHODS
 from .tasks import Task
-
-NOTICE = "Research use only, not for diagnosis. Trained on simulated spinal cords, on no image of a person."
 
 
 def make_card(
-    name: str, task: Task, config: TrainConfig, steps_done: int, note: str, results: Mapping[str, object]
+    name: str,
+    task: Task,
+    config: TrainConfig,
+    steps_done: int,
+    note: str,
+    data: str,
+    results: Mapping[str, object],
 ) -> dict[str, object]:
     """Return the card.
 
@@ -29,6 +34,8 @@ def make_card(
         Of the task.
     note : str
         What else a reader should know of how these weights came about.
+    data : str
+        What they learned from.
     results : mapping
         Further entries, such as the operating point.
     """
@@ -36,23 +43,27 @@ def make_card(
     return {
         "name": f"mscord {name}",
         "task": task.about,
-        "method": "mean imputation per position, at the bottleneck and every skip"
-        if several
-        else "single encoder",
+        "method": METHODS[config.method].about if several else "single encoder",
         "sequences": list(SLOTS) if several else "any",
         "geometry": {
             "spacing_mm": space.SPACING_MM if name != "overview" else 2.0,
             "axes": "".join(space.AXIS_CODES),
             "crop_mm": space.CROP_MM if name != "overview" else None,
+            "seen_mm": [n * space.SPACING_MM for n in space.NARROW] if several else None,
+            "intensity": "relative to the median of the cord" if several else "z-score",
         },
         "version": __version__,
         "commit": _commit(),
         "training": {**asdict(config), "steps_done": steps_done},
         "note": note,
-        "data": "simulated spinal cords only; no image of a person",
-        "environment": {"torch": torch.__version__, "python": platform.python_version()},
+        "data": data,
+        "environment": {
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        },
         "licence": "Apache-2.0",
-        "notice": NOTICE,
+        "notice": f"Research use only, not for diagnosis. Trained on {data}.",
         **results,
     }
 

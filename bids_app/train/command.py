@@ -1,94 +1,344 @@
-"""``mscord-train``: train the networks on simulated cords."""
+"""``mscord-train``: train the networks on simulated cords, on a labelled BIDS dataset, or on both."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
+import os
+import sys
 import time
+from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import ExitCode, MscordError, UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..model.network import MultiSequenceNet
+    from .loop import Run, Source, TrainConfig
+    from .tasks import Task
+
+log = logging.getLogger("bids_app")
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line of ``mscord-train``."""
     result = argparse.ArgumentParser(
-        prog="mscord-train", description="Train a network of mscord on simulated spinal cords."
+        prog="mscord-train",
+        description="Train a network of mscord on simulated spinal cords, on a labelled BIDS dataset, or on both.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    result.add_argument(
-        "out", type=Path, help="folder for checkpoints, log and weights; a run found there goes on"
+    add = result.add_argument
+    add("out", type=Path, help="folder for checkpoints, log and weights; a run found there goes on")
+    data = result.add_argument_group("what to learn from (by default simulated cords)")
+    data.add_argument(
+        "--bids", type=Path, metavar="DIR", help="BIDS dataset; it is prepared first (see --crops)"
     )
-    result.add_argument(
-        "--task",
-        choices=("lesion", "cord", "overview"),
-        default="lesion",
-        help="which network (default: %(default)s)",
+    data.add_argument(
+        "--labels", type=Path, metavar="DIR", help="lesion masks of --bids (default: its derivatives)"
     )
-    result.add_argument("--steps", type=int, default=1500, help="steps in all (default: %(default)s)")
-    result.add_argument(
-        "--untie-at",
-        type=int,
-        default=0,
-        help="step until which all sequences share one encoder (default: %(default)s)",
+    data.add_argument(
+        "--crops",
+        type=Path,
+        metavar="DIR",
+        help="prepared dataset, made here if it is not there (default: OUT/crops)",
     )
-    result.add_argument(
+    data.add_argument("--prepare-only", action="store_true", help="stop after preparing the dataset")
+    data.add_argument(
+        "--simulated",
+        type=float,
+        default=0.5,
+        metavar="SHARE",
+        help="share of simulated samples beside a dataset",
+    )
+    data.add_argument(
+        "--validation-share",
+        type=float,
+        default=0.2,
+        metavar="SHARE",
+        help="share of the dataset's participants kept for validation",
+    )
+    how = result.add_argument_group("how to learn")
+    how.add_argument("--task", choices=("lesion", "cord", "overview"), default="lesion", help="which network")
+    how.add_argument(
+        "--method",
+        default="mean-imputation",
+        help="mean-imputation, t2sag-baseline, feature-augmentation, frozen-encoder or pretrained-encoders",
+    )
+    how.add_argument(
+        "--init", type=Path, metavar="WEIGHTS", help="begin with these weights (.safetensors), or 'shipped'"
+    )
+    how.add_argument("--steps", type=int, default=1500, help="steps in all")
+    how.add_argument("--batch", type=int, default=4, help="samples a step, in all processes together")
+    how.add_argument("--rate", type=float, default=2e-3, help="learning rate")
+    how.add_argument(
+        "--average",
+        type=float,
+        default=0.995,
+        help="weight of the past in the moving average of the weights; 0 for none",
+    )
+    how.add_argument(
+        "--untie-at", type=int, default=0, metavar="STEP", help="until then all sequences share one encoder"
+    )
+    how.add_argument(
         "--visible-until",
         type=int,
         default=0,
-        help="step until which labels are limited to what the shown sequences show (default: %(default)s)",
+        metavar="STEP",
+        help="until then labels are limited to what the shown sequences show",
     )
-    result.add_argument("--batch", type=int, default=4, help="samples a step (default: %(default)s)")
+    how.add_argument(
+        "--pool-per-step",
+        type=float,
+        default=1.5,
+        metavar="N",
+        help="new samples made each step; the others are used again",
+    )
+    how.add_argument(
+        "--norm", choices=("weight", "instance"), help="normalisation layers (default: the task's)"
+    )
+    how.add_argument(
+        "--channels", type=_channels, metavar="N,N,...", help="features per level (default: the task's)"
+    )
+    how.add_argument(
+        "--impute",
+        choices=("every-level", "bottleneck"),
+        default="every-level",
+        help="where missing features are filled",
+    )
+    how.add_argument(
+        "--availability",
+        choices=("position", "volume"),
+        default="position",
+        help="a sequence counts as available where it covers, or everywhere",
+    )
+    how.add_argument(
+        "--patience",
+        type=int,
+        default=0,
+        help="stop after this many validations without improvement; 0: never",
+    )
+    how.add_argument("--seed", type=int, default=0, help="seed of everything")
+    machine = result.add_argument_group("where")
+    machine.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    machine.add_argument("--threads", type=int, default=0, help="CPU threads of the network; 0: all")
+    machine.add_argument("--workers", type=int, default=0, help="processes that make samples ahead; 0: none")
+    machine.add_argument(
+        "--minutes", type=float, default=0, help="stop after this long; the next call goes on; 0: no limit"
+    )
     result.add_argument(
         "--validation",
         type=int,
-        default=120,
+        default=200,
         metavar="N",
-        help="simulated samples for the choice of the threshold (default: %(default)s)",
+        help="simulated samples for the choice of the threshold",
     )
     result.add_argument("--note", default="", help="goes into the model card")
-    result.add_argument("--seed", type=int, default=0, help="seed of everything (default: %(default)s)")
-    result.add_argument("--threads", type=int, default=0, help="CPU threads (default: all)")
-    result.add_argument(
-        "--minutes",
-        type=float,
-        default=0,
-        help="stop after this long; the next call goes on (default: no limit)",
-    )
-    return result
+    return result  # fmt: skip
+
+
+def _channels(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(","))
 
 
 def main(argv: list[str] | None = None) -> int:
     """Train; returns the exit status."""
     options = parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S"
+    )
+    try:
+        return int(run(options))
+    except MscordError as error:
+        log.error("%s", error)
+        return int(error.exit_code)
+
+
+def run(options: argparse.Namespace) -> ExitCode:
+    """Prepare, train, choose the operating point and write weights, card and plot."""
+    crops: Path | None = options.crops or (options.out / "crops" if options.bids else None)
+    if options.bids:
+        from .prepare import prepare_dataset
+
+        assert crops is not None
+        prepare_dataset(options.bids, options.labels, crops)
+    if options.prepare_only:
+        return ExitCode.OK
     import torch
 
-    from ..model import checkpoint
-    from .card import make_card
-    from .loop import TrainConfig, train
     from .tasks import TASKS
 
     if options.threads:
         torch.set_num_threads(options.threads)
     task = TASKS[options.task]
-    config = TrainConfig(
-        task.network,
+    config = configure(options, task)
+    with _processes() as device, _workers(options.workers) as executor:
+        device = device or _device(options.device)
+        source = _source(options, task, crops, executor)
+        deadline = time.time() + 60 * options.minutes if options.minutes else None
+        from .loop import train
+
+        done = train(config, source, options.out, deadline, device=device, start=_start(options, config))
+        if _first():
+            finish(options, task, done)
+    return ExitCode.OK
+
+
+def configure(options: argparse.Namespace, task: Task) -> TrainConfig:
+    """Return the run's configuration.
+
+    Raises
+    ------
+    UsageError
+        The method has no such name, or needs weights to begin with.
+    """
+    from .loop import TrainConfig
+    from .methods import METHODS
+
+    if options.method not in METHODS:
+        raise UsageError(f"There is no method {options.method!r}.", f"Choose one of {', '.join(METHODS)}.")
+    method = METHODS[options.method]
+    if method.frozen and options.init is None:
+        raise UsageError("frozen-encoder needs the weights of a T2Sag baseline.", "Name them with --init.")
+    network = task.network
+    if options.task == "lesion":
+        network = replace(
+            network, impute=options.impute, availability=options.availability, noise=method.noise
+        )
+    network = replace(
+        network, norm=options.norm or network.norm, channels=options.channels or network.channels
+    )
+    return TrainConfig(
+        network,
         options.steps,
+        options.method,
         options.untie_at,
         options.visible_until,
-        batch=options.batch,
-        seed=options.seed,
+        options.batch,
+        options.seed,
+        options.rate,
+        average=options.average,
+        pool_per_step=options.pool_per_step,
+        patience=options.patience,
     )
-    if options.task == "overview":
-        config = replace(config, pool_per_step=2.0)
-    deadline = time.time() + 60 * options.minutes if options.minutes else None
-    run = train(config, task.make, task.collate, options.out, deadline)
-    run.average.untie()
-    run.average.eval()
+
+
+def finish(options: argparse.Namespace, task: Task, done: Run) -> None:
+    """Choose the operating point, and write weights, card and loss plot."""
+    import torch
+
+    from ..model import checkpoint
+    from .card import make_card
+    from .plot import plot_losses
+
+    network = done.average
+    best = options.out / "best.pt"
+    if done.config.patience and best.exists():
+        network.load_state_dict(torch.load(best, weights_only=True, map_location="cpu"))
+    network.untie()
+    network.eval()
     results: dict[str, object] = {}
     if options.task == "lesion":
-        from .operating import choose
+        try:
+            from .operating import choose
+        except ImportError as error:
+            log.warning("No threshold was chosen (%s): repeat this command where mscord is installed.", error)
+        else:
+            results["operating_point"] = choose(network, options.validation)
+    data = "simulated spinal cords only; no image of a person"
+    if options.bids or options.crops:
+        data = f"a labelled BIDS dataset and simulated spinal cords ({options.simulated:.0%} of the samples)"
+    card = make_card(options.task, task, done.config, done.step, options.note, data, results)
+    checkpoint.save(options.out / f"{options.task}.safetensors", network, card)
+    plot_losses(options.out / "log.tsv", options.out / "loss.png")
+    log.info("wrote %s", options.out / f"{options.task}.safetensors")
 
-        results["operating_point"] = choose(run.average, options.validation)
-    card = make_card(options.task, task, config, run.step, options.note, results)
-    checkpoint.save(options.out / f"{options.task}.safetensors", run.average, card)
-    return 0
+
+def _source(options: argparse.Namespace, task: Task, crops: Path | None, executor: Executor | None) -> Source:
+    from .loop import Source
+
+    if crops is None:
+        return Source(task.make, task.collate, None, executor)
+    from .crops import CropSource, read_crops, split
+    from .operating import voxel_dice
+
+    learning, held = split(read_crops(crops), options.validation_share, options.seed)
+    make = CropSource(tuple(learning), task.make, options.simulated)
+    patches = [patch for crop in held for patch in crop.windows()]
+    log.info("%d crops to learn from, %d held back for validation", len(learning), len(held))
+    return Source(make, task.collate, (lambda net: voxel_dice(net, patches)) if patches else None, executor)
+
+
+def _start(options: argparse.Namespace, config: TrainConfig) -> MultiSequenceNet | None:
+    if options.init is None:
+        return None
+    from ..model import checkpoint
+    from ..model.network import MultiSequenceNet
+
+    path = (
+        checkpoint.SHIPPED / f"{options.task}.safetensors" if str(options.init) == "shipped" else options.init
+    )
+    loaded = checkpoint.load(path).network
+    network = MultiSequenceNet(config.network)
+    try:
+        network.load_state_dict(loaded.state_dict())
+    except RuntimeError as error:
+        raise UsageError(f"{path.name} has another shape than the network to be trained.") from error
+    return network
+
+
+def _device(wanted: str) -> torch.device:
+    import torch
+
+    if wanted == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if wanted.startswith("cuda") and not torch.cuda.is_available():
+        raise UsageError(f"--device {wanted} was asked for, but torch sees no CUDA device.")
+    return torch.device(wanted)
+
+
+@contextlib.contextmanager
+def _processes() -> Iterator[torch.device | None]:
+    """Join the other processes that ``torchrun`` started; yields this one's device, or None where there is only one process."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield None
+        return
+    import torch
+    from torch import distributed
+
+    gpu = torch.cuda.is_available()
+    distributed.init_process_group("nccl" if gpu else "gloo")
+    try:
+        yield torch.device("cuda", int(os.environ["LOCAL_RANK"])) if gpu else torch.device("cpu")
+    finally:
+        distributed.destroy_process_group()
+
+
+def _first() -> bool:
+    from torch import distributed
+
+    return not distributed.is_initialized() or distributed.get_rank() == 0
+
+
+@contextlib.contextmanager
+def _workers(count: int) -> Iterator[Executor | None]:
+    if not count:
+        yield None
+        return
+    executor = ProcessPoolExecutor(count, get_context("spawn"), _single_thread)
+    try:
+        yield executor
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def _single_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)

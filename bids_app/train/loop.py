@@ -1,23 +1,29 @@
-"""The training loop: one loop, visible, that resumes where it stopped."""
+"""The training loop: one loop, visible, that resumes where it stopped. It needs torch and numpy and nothing else."""
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from torch import distributed
+from torch.nn.parallel import DistributedDataParallel
 
 from ..model.network import MultiSequenceNet, NetworkConfig
 from ..simulate.draw import Draw
 from ..simulate.patches import Patch
 from .losses import loss_of
-from .samples import Example, Pool
+from .methods import METHODS, T2SAG, Dropout, Method, one_alone
+from .samples import Example, Keep, Pool
 
 log = logging.getLogger(__name__)
+HEADER = "step\tloss\trate\tseconds\tvalidation\n"
 
 
 @dataclass(frozen=True)
@@ -26,56 +32,125 @@ class TrainConfig:
 
     Attributes
     ----------
+    method : str
+        A name of `methods.METHODS`.
     steps : int
-        Total; the learning rate falls to 0 over the last 40 %.
+        Total; the learning rate falls to 0 over the last ``decay`` of them.
     untie_at : int
         Step from which every slot has its own encoder; until then they share one.
     visible_until : int
         Until this step a label is what the shown sequences show, then what any acquired one shows.
+    batch : int
+        Samples a step in all processes together.
+    average : float
+        Weight of the past in the moving average of the network's weights, which is what counts in the end; 0 for none.
+    patience : int
+        Validations without improvement after which training stops; 0 for no early stop.
     """
 
     network: NetworkConfig
     steps: int
+    method: str = "mean-imputation"
     untie_at: int = 0
     visible_until: int = 0
     batch: int = 4
     seed: int = 0
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2
+    decay: float = 0.4
     clip: float = 5.0
     average: float = 0.995
     pool_width: int = 400
     pool_per_step: float = 1.5
     save_every: int = 50
+    validate_every: int = 250
+    patience: int = 0
+    dropout: Dropout = field(default_factory=Dropout)
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """What a run learns from.
+
+    Attributes
+    ----------
+    make : callable
+        Patch from a seed.
+    collate : callable
+        Batch from patches, a source of chance, the sequence dropout, and whether labels are limited to what is shown.
+    validate : callable, optional
+        Score of a network, higher is better.
+    executor : Executor, optional
+        Makes patches ahead of time.
+    """
+
+    make: Callable[[int], Patch]
+    collate: Callable[[list[Patch], Draw, Keep, bool], Example]
+    validate: Callable[[MultiSequenceNet], float] | None = None
+    executor: Executor | None = None
 
 
 class Run:
     """State of a training run: network, its moving average, optimiser and step."""
 
-    def __init__(self, config: TrainConfig) -> None:
+    def __init__(self, config: TrainConfig, device: torch.device | None = None) -> None:
         torch.manual_seed(config.seed)
         self.config = config
-        self.network = MultiSequenceNet(config.network, tied=config.untie_at > 0 and config.network.slots > 1)
+        self.method: Method = METHODS[config.method]
+        self.device = device or torch.device("cpu")
+        tied = config.untie_at > 0 and config.network.slots > 1
+        self.network = MultiSequenceNet(config.network, tied=tied).to(self.device)
         self.average = copy.deepcopy(self.network)
         self.step = 0
-        self.optimiser = self._optimiser()
+        self.best = float("-inf")
+        self.stale = 0
+        self._prepare()
 
-    def _optimiser(self) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(
-            self.network.parameters(), lr=self.config.learning_rate, weight_decay=self.config.weight_decay
+    def _prepare(self) -> None:
+        """Make what depends on the set of parameters: the optimiser, and in several processes what averages gradients."""
+        if self.method.frozen:
+            self.network.encoders[T2SAG].requires_grad_(False)
+        learning = [p for p in self.network.parameters() if p.requires_grad]
+        self.optimiser = torch.optim.AdamW(
+            learning, lr=self.config.learning_rate, weight_decay=self.config.weight_decay
         )
+        self.parallel: torch.nn.Module = self.network
+        if distributed.is_initialized():
+            # Encoders without a row in a batch get no gradient.
+            self.parallel = DistributedDataParallel(self.network, find_unused_parameters=True)
 
     def untie(self) -> None:
         """Give every slot its own encoder from here on."""
         self.network.untie()
         self.average.untie()
-        self.optimiser = self._optimiser()
+        self._prepare()
+
+    def start_from(self, network: MultiSequenceNet) -> None:
+        """Take over the weights of another network of the same shape."""
+        if network.config != self.config.network:
+            raise ValueError(f"The weights have the shape {network.config}, not {self.config.network}.")
+        for own in (self.network, self.average):
+            own.untie()
+            own.load_state_dict(network.state_dict())
+        self._prepare()
 
     def rate(self) -> float:
         """Return the learning rate of the current step: a short warm-up, a plateau, a line down to 0."""
-        left = (self.config.steps - self.step) / (0.4 * self.config.steps)
+        left = (self.config.steps - self.step) / (self.config.decay * self.config.steps)
         since = self.step - self.config.untie_at if self.step >= self.config.untie_at else self.step
         return self.config.learning_rate * max(0.0, min(1.0, left)) * min(1.0, (since + 1) / 30)
+
+    def keep(self) -> Keep:
+        """Return the sequence dropout of the current step."""
+        if self.method.t2sag_only:
+            return Dropout(alone=1.0)
+        if self.step < self.method.apart_for * self.config.steps:
+            return one_alone
+        return self.config.dropout
+
+    def visible_only(self) -> bool:
+        """Say whether labels are limited to what the shown sequences show."""
+        return self.step < max(self.config.visible_until, self.method.apart_for * self.config.steps)
 
     def save(self, path: Path) -> None:
         """Write a checkpoint atomically."""
@@ -84,6 +159,8 @@ class Run:
             "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "step": self.step,
+            "best": self.best,
+            "stale": self.stale,
         }
         part = path.with_suffix(".part")
         torch.save(state, part)
@@ -91,21 +168,26 @@ class Run:
 
     def resume(self, path: Path) -> None:
         """Go on from a checkpoint."""
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, weights_only=True, map_location=self.device)
         self.step = int(state["step"])
         if self.network.tied and self.step > self.config.untie_at:
             self.untie()
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
+        self.best, self.stale = float(state.get("best", self.best)), int(state.get("stale", 0))
 
     def learn(self, example: Example) -> float:
         """Take one step; returns the loss."""
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate()
+        # Whatever chance the network uses itself depends on the step alone, so that a resumed run is the same run.
+        torch.manual_seed(self.config.seed * 1_000_003 + self.step)
         self.network.train()
-        with torch.autocast(example.target.device.type, torch.bfloat16):
-            logits = self.network(example.batch)
+        if self.method.frozen:
+            self.network.encoders[T2SAG].eval()
+        with torch.autocast(self.device.type, torch.bfloat16):
+            logits = self.parallel(example.batch)
         loss = loss_of(logits, example, self.config.network.outputs)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -122,40 +204,121 @@ class Run:
 
 def train(
     config: TrainConfig,
-    make_patch: Callable[[int], Patch],
-    collate: Callable[[list[Patch], Draw, bool], Example],
+    source: Source,
     folder: Path,
     deadline: float | None = None,
     stop_at: int | None = None,
+    device: torch.device | None = None,
+    start: MultiSequenceNet | None = None,
 ) -> Run:
     """Train until the last step, or until ``deadline`` (time.time()) or the step ``stop_at``.
 
-    A run found in ``folder/checkpoint.pt`` goes on.
+    A run found in ``folder/checkpoint.pt`` goes on; what its log holds beyond the checkpoint is dropped. Under ``torchrun`` every
+    process learns from its share of each batch, and the first one writes.
+
+    Parameters
+    ----------
+    start : MultiSequenceNet, optional
+        Weights that a new run begins with.
     """
+    rank, world = _place()
+    if config.batch % world:
+        raise ValueError(f"A batch of {config.batch} cannot be shared by {world} processes.")
     folder.mkdir(parents=True, exist_ok=True)
-    run = Run(config)
+    run = Run(config, device)
     checkpoint = folder / "checkpoint.pt"
     if checkpoint.exists():
         run.resume(checkpoint)
         log.info("resumed at step %d", run.step)
-    pool = Pool(make_patch, config.seed, config.pool_width, config.pool_per_step)
-    table = (folder / "log.tsv").open("a", encoding="utf-8")
-    if run.step == 0:
-        table.write("step\tloss\trate\tseconds\n")
+    elif start is not None:
+        run.start_from(start)
+    pool = Pool(
+        source.make,
+        config.seed * world + rank,
+        config.pool_width,
+        config.pool_per_step / world,
+        source.executor,
+    )
     last = config.steps if stop_at is None else min(stop_at, config.steps)
-    while run.step < last and (deadline is None or time.time() < deadline):
-        if run.network.tied and run.step == config.untie_at:
-            run.untie()
-        began = time.time()
-        patches, draw = pool.take(run.step, config.batch)
-        loss = run.learn(collate(patches, draw, run.step < config.visible_until))
-        table.write(f"{run.step}\t{loss:.5f}\t{run.rate():.2e}\t{time.time() - began:.2f}\n")
-        if run.step % config.save_every == 0 or run.step == config.steps:
-            table.flush()
+    with _Log(folder / "log.tsv", run.step) if rank == 0 else contextlib.nullcontext() as table:
+        progress = Progress(run.step, last)
+        while run.step < last and (deadline is None or time.time() < deadline):
+            if run.network.tied and run.step == config.untie_at:
+                run.untie()
+            began = time.perf_counter()
+            patches, draw = pool.take(run.step, config.batch // world)
+            example = source.collate(patches, draw, run.keep(), run.visible_only())
+            loss = run.learn(example.to(run.device))
+            score = _validate(run, source, folder) if run.step % config.validate_every == 0 else None
+            if table:
+                table.row(run, loss, time.perf_counter() - began, score)
+                if run.step % config.save_every == 0:
+                    table.stream.flush()
+                    run.save(checkpoint)
+                    progress.say(run.step, loss, score)
+            if config.patience and run.stale >= config.patience:
+                log.info("no improvement in %d validations: stopped at step %d", run.stale, run.step)
+                break
+        if rank == 0:
             run.save(checkpoint)
-            log.info(
-                "step %d of %d, loss %.3f, %.1f s a step", run.step, config.steps, loss, time.time() - began
-            )
-    run.save(checkpoint)
-    table.close()
     return run
+
+
+def _validate(run: Run, source: Source, folder: Path) -> float | None:
+    """Score the moving average; where it is the best so far, keep it in ``best.pt``."""
+    if source.validate is None:
+        return None
+    run.average.eval()
+    with torch.inference_mode():
+        score = source.validate(run.average)
+    run.stale = 0 if score > run.best else run.stale + 1
+    if score > run.best:
+        run.best = score
+        if _place()[0] == 0:
+            torch.save(run.average.state_dict(), folder / "best.pt")
+    return score
+
+
+def _place() -> tuple[int, int]:
+    """Return this process's number and the number of processes."""
+    if distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    return 0, 1
+
+
+class _Log:
+    """The table of losses; rows beyond the step that a run goes on from are dropped."""
+
+    def __init__(self, path: Path, step: int) -> None:
+        rows = path.read_text(encoding="utf-8").splitlines(keepends=True)[1:] if path.exists() else []
+        kept = [row for row in rows if row.endswith("\n") and int(row.split("\t", 1)[0]) <= step]
+        self.stream = path.open("w", encoding="utf-8")
+        self.stream.write(HEADER + "".join(kept))
+
+    def __enter__(self) -> _Log:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stream.close()
+
+    def row(self, run: Run, loss: float, seconds: float, score: float | None) -> None:
+        """Write one step."""
+        shown = "n/a" if score is None else f"{score:.4f}"
+        self.stream.write(f"{run.step}\t{loss:.5f}\t{run.rate():.2e}\t{seconds:.2f}\t{shown}\n")
+
+
+class Progress:
+    """Says in plain lines how far a run is and how long it will take."""
+
+    def __init__(self, step: int, last: int) -> None:
+        self.first, self.last, self.began = step, last, time.perf_counter()
+
+    def say(self, step: int, loss: float, score: float | None) -> None:
+        """Log one line."""
+        each = (time.perf_counter() - self.began) / max(1, step - self.first)
+        left = each * (self.last - step) / 60
+        validation = "" if score is None else f", validation {score:.3f}"
+        log.info(
+            "step %d of %d, loss %.3f%s, %.2f s a step, %.0f min left",
+            step, self.last, loss, validation, each, left,
+        )  # fmt: skip

@@ -1,22 +1,24 @@
-"""From simulated patches to batches: sequence dropout, mirrors, and a pool that reuses patches."""
+"""From patches to batches: intensities, sequence dropout, mirrors, and a pool that reuses patches."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from .. import space
 from ..model.network import Batch
-from ..sequences import SLOTS
 from ..simulate.draw import Draw
 from ..simulate.patches import Patch
 
-T2SAG = SLOTS.index("T2Sag")
-#: With T2Sag and others there: chance to keep T2Sag alone, and else to keep a random subset.
-ALONE, SUBSET = 0.45, 0.4
+Mask = NDArray[np.bool_]
+#: Chooses the rows (images) that a sample shows, given their slots.
+Keep = Callable[[tuple[int, ...], Draw], list[int]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,68 +29,101 @@ class Example:
     target: Tensor
     seen: Tensor
 
-
-def kept_rows(slots: tuple[int, ...], draw: Draw) -> list[int]:
-    """Choose the sequences that a sample shows: sequence dropout that always keeps one and often leaves T2Sag alone."""
-    rows = list(range(len(slots)))
-    if len(rows) == 1:
-        return rows
-    if T2SAG in slots and draw.chance(ALONE):
-        return [slots.index(T2SAG)]
-    if draw.chance(SUBSET):
-        count = draw.integer(1, len(rows) - 1)
-        while len(rows) > count:
-            rows.pop(draw.integer(0, len(rows) - 1))
-    return rows
+    def to(self, device: torch.device) -> Example:
+        """Return the example on a device."""
+        batch = replace(
+            self.batch, images=self.batch.images.to(device), coverage=self.batch.coverage.to(device)
+        )
+        return Example(batch, self.target.to(device), self.seen.to(device))
 
 
-def lesion_example(patches: list[Patch], draw: Draw, visible_only: bool = False) -> Example:
-    """Batch for the lesion model: targets are lesion and cord.
+@dataclass(frozen=True, eq=False)
+class _Sample:
+    """One patch as the network sees it: rows of images, their slots, and targets (outputs, X, Y, Z)."""
+
+    images: list[NDArray[np.float32]]
+    coverage: list[Mask]
+    slots: list[int]
+    target: NDArray[np.float32]
+
+
+def lesion_example(patches: Sequence[Patch], draw: Draw, keep: Keep, visible_only: bool = False) -> Example:
+    """Batch for the lesion model: targets are lesion and cord, intensities relative to the cord.
 
     The label is a lesion that any acquired sequence shows, also where sequence dropout hides that sequence: so
     one sequence learns from the others. ``visible_only`` keeps what the shown sequences show: an easier start.
     """
-    rows = [kept_rows(patch.slots, draw) for patch in patches]
-    targets = []
-    for patch, kept in zip(patches, rows, strict=True):
-        lesion = patch.visible[kept].any(axis=0) if visible_only else patch.lesion
-        targets.append(np.stack([lesion.astype(np.float32), patch.cord.astype(np.float32)]))
-    return _collate(patches, rows, targets, draw, shared_slot=False)
+    samples = []
+    for patch in patches:
+        kept, images = _showing(patch, keep, draw)
+        lesion = np.asarray(patch.visible[kept].any(axis=0)) if visible_only else patch.lesion
+        shift = (draw.integer(-2, 2), draw.integer(-2, 2))
+        part = space.around_cord(patch.cord.astype(np.float32), shift)
+        samples.append(
+            _Sample(
+                [image[part] for image in images],
+                [patch.coverage[row][part] for row in kept],
+                [patch.slots[row] for row in kept],
+                np.stack([lesion[part], patch.cord[part]]).astype(np.float32),
+            )
+        )
+    return _collate(samples, draw)
 
 
-def cord_example(patches: list[Patch], draw: Draw, visible_only: bool = False) -> Example:
-    """Batch for a cord model: one image of each patch, whatever its sequence; the target is the cord.
+def cord_example(patches: Sequence[Patch], draw: Draw, keep: Keep, visible_only: bool = False) -> Example:
+    """Batch for a cord model: one image of each patch, whatever its sequence; z-scores; the target is the cord.
 
-    ``visible_only`` changes nothing: every sequence shows the cord.
+    ``keep`` and ``visible_only`` change nothing: every sequence shows the cord.
     """
-    del visible_only
-    rows = [[draw.integer(0, len(patch.slots) - 1)] for patch in patches]
-    targets = [patch.cord.astype(np.float32)[None] for patch in patches]
-    return _collate(patches, rows, targets, draw, shared_slot=True)
+    del keep, visible_only
+    samples = []
+    for patch in patches:
+        row = draw.integer(0, len(patch.slots) - 1)
+        image = space.normalise(patch.images[row].astype(np.float32), patch.coverage[row])
+        samples.append(_Sample([image], [patch.coverage[row]], [0], patch.cord.astype(np.float32)[None]))
+    return _collate(samples, draw)
 
 
-def _collate(
-    patches: list[Patch], rows: list[list[int]], targets: list[np.ndarray], draw: Draw, shared_slot: bool
-) -> Example:
+def _showing(patch: Patch, keep: Keep, draw: Draw) -> tuple[list[int], list[NDArray[np.float32]]]:
+    """Return the rows that a sample shows and their images relative to the cord; rows without cord are out of question."""
+    cord = _found_cord(patch.cord.astype(np.float32), draw)
+    relative = [
+        space.relative_to_cord(image.astype(np.float32), covered, cord)
+        for image, covered in zip(patch.images, patch.coverage, strict=True)
+    ]
+    usable = [row for row, image in enumerate(relative) if image is not None]
+    if not usable:
+        return [0], [np.zeros(patch.cord.shape, np.float32)]
+    kept = [usable[n] for n in keep(tuple(patch.slots[row] for row in usable), draw)]
+    return kept, [image for image in (relative[row] for row in kept) if image is not None]
+
+
+def _found_cord(cord: NDArray[np.float32], draw: Draw) -> NDArray[np.float32]:
+    """Return the cord as a localiser might have found it: shifted by up to a voxel, a little too wide or too narrow."""
+    shifted = np.roll(cord, (draw.integer(-1, 1), draw.integer(-1, 1)), axis=(0, 1))
+    return np.asarray(shifted + draw.uniform(-0.3, 0.3), np.float32)
+
+
+def _collate(samples: Sequence[_Sample], draw: Draw) -> Example:
     images, coverage, slot, owner, target = [], [], [], [], []
-    for number, (patch, kept) in enumerate(zip(patches, rows, strict=True)):
-        mirror = [axis for axis in (0, 1, 2) if draw.chance(0.5 if axis != 1 else 0.0)]
-        for row in kept:
-            images.append(_flip(patch.images[row].astype(np.float32), mirror))
-            coverage.append(_flip(patch.coverage[row].astype(np.float32), mirror))
-            slot.append(0 if shared_slot else patch.slots[row])
-            owner.append(number)
-        target.append(np.stack([_flip(channel, mirror) for channel in targets[number]]))
+    for number, sample in enumerate(samples):
+        # Cords are alike from left and right, and lesions are from above and below; front and back differ.
+        mirror = tuple(axis for axis in (0, 2) if draw.chance(0.5))
+        images += [_flip(image, mirror) for image in sample.images]
+        coverage += [_flip(covered.astype(np.float32), mirror) for covered in sample.coverage]
+        slot += sample.slots
+        owner += [number] * len(sample.slots)
+        target.append(_flip(sample.target, tuple(axis + 1 for axis in mirror)))
     cover = torch.from_numpy(np.stack(coverage))[:, None]
-    seen = torch.zeros((len(patches), *cover.shape[1:]))
+    seen = torch.zeros((len(samples), *cover.shape[1:]))
     for row, number in enumerate(owner):
         seen[number] = torch.maximum(seen[number], cover[row])
-    batch = Batch(torch.from_numpy(np.stack(images))[:, None], cover, tuple(slot), tuple(owner), len(patches))
+    batch = Batch(torch.from_numpy(np.stack(images))[:, None], cover, tuple(slot), tuple(owner), len(samples))
     return Example(batch, torch.from_numpy(np.stack(target)), seen)
 
 
-def _flip(array: np.ndarray, axes: list[int]) -> np.ndarray:
-    return np.ascontiguousarray(np.flip(array, tuple(axes))) if axes else array
+def _flip(array: NDArray[np.float32], axes: tuple[int, ...]) -> NDArray[np.float32]:
+    return np.ascontiguousarray(np.flip(array, axes)) if axes else array
 
 
 class Pool:
@@ -106,11 +141,23 @@ class Pool:
         Patches in the window.
     per_step : float
         New patches per step.
+    executor : Executor, optional
+        Makes patches ahead of time; ``make`` must be picklable. By default they are made when they are needed.
     """
 
-    def __init__(self, make: Callable[[int], Patch], seed: int, width: int, per_step: float) -> None:
-        self.make, self.seed, self.width, self.per_step = make, seed, width, per_step
-        self.patches: dict[int, Patch] = {}
+    #: Steps whose new patches are made ahead.
+    AHEAD = 24
+
+    def __init__(
+        self,
+        make: Callable[[int], Patch],
+        seed: int,
+        width: int,
+        per_step: float,
+        executor: Executor | None = None,
+    ) -> None:
+        self.make, self.seed, self.width, self.per_step, self.executor = make, seed, width, per_step, executor
+        self.patches: dict[int, Patch | Future[Patch]] = {}
 
     def take(self, step: int, count: int) -> tuple[list[Patch], Draw]:
         """Return the patches of a step and the source of its further draws."""
@@ -118,11 +165,28 @@ class Pool:
         newest = int(step * self.per_step) + count
         # The window is narrow at the start, so that training begins at once.
         oldest = max(0, newest - self.width)
-        chosen = [newest - 1 - n for n in range(max(1, int(self.per_step)))]
+        chosen = [newest - 1 - n for n in range(min(count, max(1, int(self.per_step))))]
         chosen += [draw.integer(oldest, newest - 1) for _ in range(count - len(chosen))]
         for key in [key for key in self.patches if key < oldest]:
             del self.patches[key]
-        for key in chosen:
-            if key not in self.patches:
-                self.patches[key] = self.make(self.seed * 10_000_019 + key)
-        return [self.patches[key] for key in chosen[:count]], draw
+        if self.executor:
+            self._order(chosen)
+            self._order(range(newest, newest + int(self.AHEAD * self.per_step)))
+        return [self._get(key) for key in chosen], draw
+
+    def _order(self, keys: Sequence[int]) -> None:
+        for key in keys:
+            if key not in self.patches and self.executor:
+                self.patches[key] = self.executor.submit(self.make, self._seed_of(key))
+
+    def _get(self, key: int) -> Patch:
+        patch = self.patches.get(key)
+        if patch is None:
+            patch = self.make(self._seed_of(key))
+        elif isinstance(patch, Future):
+            patch = patch.result()
+        self.patches[key] = patch
+        return patch
+
+    def _seed_of(self, key: int) -> int:
+        return self.seed * 10_000_019 + key

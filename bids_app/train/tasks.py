@@ -11,7 +11,7 @@ from ..simulate.draw import Draw
 from ..simulate.nothing import make_cord_patch
 from ..simulate.overview import make_overview
 from ..simulate.patches import Patch, make_patch
-from .samples import Example, cord_example, lesion_example
+from .samples import Example, Keep, cord_example, lesion_example
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,13 +20,14 @@ class Task:
 
     network: NetworkConfig
     make: Callable[[int], Patch]
-    collate: Callable[[list[Patch], Draw, bool], Example]
+    collate: Callable[[list[Patch], Draw, Keep, bool], Example]
     about: str
 
 
 TASKS: dict[str, Task] = {
     "lesion": Task(
-        NetworkConfig(len(SLOTS), (12, 24, 48, 96), ("lesion", "cord")),
+        # Half of the cost lies at full resolution, where little is to be learned: hence few channels there.
+        NetworkConfig(len(SLOTS), (8, 16, 64, 128), ("lesion", "cord"), norm="weight", stem=1),
         make_patch,
         lesion_example,
         "lesions (and the cord) in the common space, from any subset of sequences",

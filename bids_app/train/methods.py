@@ -1,0 +1,83 @@
+"""The ways of learning from incomplete sequences that are compared, a few lines apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..sequences import SLOTS
+from ..simulate.draw import Draw
+
+T2SAG = SLOTS.index("T2Sag")
+
+
+@dataclass(frozen=True)
+class Method:
+    """How a network is trained.
+
+    Attributes
+    ----------
+    about : str
+    t2sag_only : bool
+        Samples show their T2Sag alone, and all have one.
+    noise : float
+        Standard deviation of Gaussian noise added to the features at the bottleneck.
+    frozen : bool
+        The encoder of T2Sag comes from ``--init`` and is not changed.
+    apart_for : float
+        Share of the steps in which samples show one sequence at a time: every encoder first learns alone.
+    """
+
+    about: str
+    t2sag_only: bool = False
+    noise: float = 0.0
+    frozen: bool = False
+    apart_for: float = 0.0
+
+
+METHODS: dict[str, Method] = {
+    "mean-imputation": Method("mean imputation of the features of missing sequences"),
+    "t2sag-baseline": Method("T2Sag alone", t2sag_only=True),
+    "feature-augmentation": Method("T2Sag alone, with noise on the features", t2sag_only=True, noise=0.1),
+    "frozen-encoder": Method("mean imputation around the frozen encoder of a T2Sag baseline", frozen=True),
+    "pretrained-encoders": Method("mean imputation after every encoder learned alone", apart_for=0.4),
+}
+
+
+@dataclass(frozen=True)
+class Dropout:
+    """Sequence dropout: what a sample shows of the sequences it has. At least one is always kept.
+
+    Attributes
+    ----------
+    alone : float
+        Chance that T2Sag is shown alone, where there are others.
+    without : float
+        Else: chance that T2Sag is left out, where there are others.
+    subset : float
+        Else: chance of a random subset.
+    """
+
+    alone: float = 0.4
+    without: float = 0.2
+    subset: float = 0.4
+
+    def __call__(self, slots: tuple[int, ...], draw: Draw) -> list[int]:
+        """Choose rows of a sample whose images have these slots."""
+        rows = list(range(len(slots)))
+        if len(rows) == 1:
+            return rows
+        if T2SAG in slots:
+            if draw.chance(self.alone):
+                return [slots.index(T2SAG)]
+            if draw.chance(self.without):
+                rows.remove(slots.index(T2SAG))
+        if len(rows) > 1 and draw.chance(self.subset):
+            count = draw.integer(1, len(rows) - 1)
+            while len(rows) > count:
+                rows.pop(draw.integer(0, len(rows) - 1))
+        return rows
+
+
+def one_alone(slots: tuple[int, ...], draw: Draw) -> list[int]:
+    """Choose a single row."""
+    return [draw.integer(0, len(slots) - 1)]
