@@ -6,7 +6,7 @@ DEMO ?= demo
 STAMP := $(VENV)/.installed
 SHELL := /bin/bash
 
-.PHONY: demo test lint types unit figures clean
+.PHONY: demo test lint types unit figures accuracy clean
 
 # torch goes first and alone: pinned exactly, a resolver takes the CPU build where one is offered.
 $(STAMP): setup.cfg pyproject.toml
@@ -45,9 +45,13 @@ unit: $(STAMP)
 	@echo "== pytest"
 	$(BIN)/pytest
 
-# On the public development scans: make figures DATA=folder
+# Time and memory on a BIDS folder: make figures DATA=folder
 figures: $(STAMP)
 	$(BIN)/python -m bids_app.figures $(DATA) $(DEMO)/figures
+
+# How good the weights are: make accuracy [DATA=public development scans] [BASELINE=weights trained on T2Sag alone]
+accuracy: $(STAMP)
+	$(BIN)/python -m bids_app.accuracy $(DATA) $(if $(BASELINE),--baseline $(BASELINE))
 
 clean:
 	rm -rf $(VENV) $(DEMO) build *.egg-info

@@ -20,7 +20,7 @@ from .model import checkpoint
 from .model.network import Batch
 from .records import Lesion, Prepared, Segmented
 from .sequences import SLOTS
-from .space import FloatArray
+from .space import FloatArray, Grid
 from .tiling import tiled
 
 log = logging.getLogger(__name__)
@@ -32,12 +32,40 @@ CONNECTED = np.ones((3, 3, 3), int)
 
 @dataclass(frozen=True, eq=False)
 class Crop:
-    """What preprocessing left in ``Prepared.crop``; shapes as in `records.Prepared`."""
+    """A unit in the common space: what preprocessing left in ``Prepared.crop``; shapes as in `records.Prepared`.
+
+    Attributes
+    ----------
+    grid : Grid
+        The uncropped common grid.
+    sequences : tuple of str
+        Sequence of each image.
+    """
 
     images: NDArray[np.float32]
     coverage: NDArray[np.bool_]
     cord: NDArray[np.float32]
     starts: NDArray[np.int64]
+    grid: Grid
+    sequences: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Operating:
+    """From what on something is a lesion.
+
+    Attributes
+    ----------
+    threshold : float
+        Lowest probability of a voxel.
+    minimum_volume_mm3 : float
+    least_peak : float
+        Lowest probability of a lesion's most probable voxel.
+    """
+
+    threshold: float
+    minimum_volume_mm3: float = 0.0
+    least_peak: float = 0.0
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -87,11 +115,13 @@ class Segmenter:
                 f"The weights {self.weights.name} are not a lesion model for the sequences {', '.join(SLOTS)}."
             )
         self.weights.network.to(device)
-        operating = self.weights.card.get("operating_point", {})
-        self.threshold = float(threshold if threshold is not None else operating.get("threshold", 0.5))
-        self.minimum_volume_mm3 = float(operating.get("minimum_volume_mm3", 0.0))
+        card = self.weights.card.get("operating_point", {})
         # A threshold of the user's own is taken at its word.
-        self.least_peak = float(operating.get("least_peak", 0.0)) if threshold is None else 0.0
+        self.operating = Operating(
+            float(threshold if threshold is not None else card.get("threshold", 0.5)),
+            float(card.get("minimum_volume_mm3", 0.0)),
+            float(card.get("least_peak", 0.0)) if threshold is None else 0.0,
+        )
 
     def describe(self) -> Mapping[str, str]:
         """Return name, checksum and notice of the weights, for sidecars and reports."""
@@ -116,15 +146,8 @@ class Segmenter:
             Number of the first lesion.
         """
         began = time.perf_counter()
-        crop = read_crop(prepared.crop)
-        probability = self.probability(crop, prepared.sequences) * cord_zone(crop.cord)
-        instances, lesions = find_lesions(
-            probability,
-            crop,
-            prepared,
-            (self.threshold, self.minimum_volume_mm3, self.least_peak),
-            first_index,
-        )
+        crop = read_crop(prepared)
+        probability, instances, lesions = self.find(crop, first_index)
         maps = folder / "lesions.npz"
         part = folder / "lesions.part.npz"
         with writing(maps):
@@ -135,19 +158,26 @@ class Segmenter:
             prepared=prepared,
             maps=maps,
             lesions=lesions,
-            threshold=self.threshold,
-            minimum_volume_mm3=self.minimum_volume_mm3,
+            threshold=self.operating.threshold,
+            minimum_volume_mm3=self.operating.minimum_volume_mm3,
             weights=self.describe(),
             seconds={"segment": time.perf_counter() - began},
         )
 
-    def probability(self, crop: Crop, sequences: tuple[str, ...]) -> NDArray[np.float32]:
+    def find(
+        self, crop: Crop, first_index: int = 1
+    ) -> tuple[NDArray[np.float32], NDArray[np.int32], tuple[Lesion, ...]]:
+        """Return probability within the cord's zone and lesion numbers, both (48, 48, N), and the lesions."""
+        probability = self.probability(crop) * cord_zone(crop.cord)
+        return probability, *find_lesions(probability, crop, self.operating, first_index)
+
+    def probability(self, crop: Crop) -> NDArray[np.float32]:
         """Return lesion probability, shape (48, 48, N); 0 where no sequence has data.
 
         Windows without any cord are not looked at; a sequence takes part in the windows where it shows some of the cord.
         Its signal is taken relative to the cord of the window, as in training.
         """
-        slots = [SLOTS.index(name) for name in sequences]
+        slots = [SLOTS.index(name) for name in crop.sequences]
         images, coverage, cord, inner = _padded(crop)
         with torch.inference_mode():
             result = tiled(
@@ -187,10 +217,17 @@ class Segmenter:
         return result
 
 
-def read_crop(path: Path) -> Crop:
+def read_crop(prepared: Prepared) -> Crop:
     """Read a unit's crop."""
-    with np.load(path) as arrays:
-        return Crop(arrays["images"], arrays["coverage"], arrays["cord"], arrays["starts"])
+    with np.load(prepared.crop) as arrays:
+        return Crop(
+            arrays["images"],
+            arrays["coverage"],
+            arrays["cord"],
+            arrays["starts"],
+            prepared.grid,
+            prepared.sequences,
+        )
 
 
 def cord_zone(cord: FloatArray) -> NDArray[np.bool_]:
@@ -204,19 +241,13 @@ def cord_zone(cord: FloatArray) -> NDArray[np.bool_]:
 
 
 def find_lesions(
-    probability: FloatArray,
-    crop: Crop,
-    prepared: Prepared,
-    operating: tuple[float, float, float],
-    first_index: int,
+    probability: FloatArray, crop: Crop, operating: Operating, first_index: int
 ) -> tuple[NDArray[np.int32], tuple[Lesion, ...]]:
     """Cut a probability map into lesions.
 
     Parameters
     ----------
     probability : array, shape (48, 48, N)
-    operating : tuple of float
-        Threshold, minimum volume in mm3, and least probability of a lesion's most probable voxel.
     first_index : int
         Number of the first lesion; they are numbered from the top of the cord down.
 
@@ -225,8 +256,7 @@ def find_lesions(
     instances : array, shape (48, 48, N), int32
     lesions : tuple of Lesion
     """
-    threshold, minimum_mm3, least_peak = operating
-    box = space.uncrop((probability >= threshold).astype(np.uint8), crop.starts, prepared.grid)
+    box = space.uncrop((probability >= operating.threshold).astype(np.uint8), crop.starts, crop.grid)
     labels_box, count = ndimage.label(box.array, CONNECTED)
     index = space.crop_index(crop.starts)
     low = np.append(crop.starts.min(axis=0), 0)
@@ -234,8 +264,9 @@ def find_lesions(
     voxel_mm3 = space.SPACING_MM**3
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
     peaks = ndimage.maximum(probability, labels, np.arange(count + 1))
-    kept = [n for n in range(1, count + 1) if sizes[n] * voxel_mm3 >= minimum_mm3 and peaks[n] >= least_peak]
-    points = prepared.grid.to_mm(index.astype(float))
+    large = sizes * voxel_mm3 >= operating.minimum_volume_mm3
+    kept = [n for n in range(1, count + 1) if large[n] and peaks[n] >= operating.least_peak]
+    points = crop.grid.to_mm(index.astype(float))
     found = []
     for n in kept:
         inside = labels == n
@@ -249,7 +280,7 @@ def find_lesions(
         slices = np.flatnonzero(inside.any(axis=(0, 1)))
         values = probability[inside]
         covering = tuple(
-            name for row, name in enumerate(prepared.sequences) if crop.coverage[row][inside].mean() >= 0.5
+            name for row, name in enumerate(crop.sequences) if crop.coverage[row][inside].mean() >= 0.5
         )
         lesions.append(
             Lesion(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from bids_app.errors import EnvironmentFault, UnitError
 from bids_app.model import checkpoint
 from bids_app.model.network import MultiSequenceNet, NetworkConfig
 from bids_app.records import Image, Prepared, Unit
-from bids_app.segment import Crop, Segmenter, choose_device, cord_zone, find_lesions
+from bids_app.segment import Crop, Operating, Segmenter, choose_device, cord_zone, find_lesions
 
 LENGTH = 80
 
@@ -31,7 +32,8 @@ def crop() -> Crop:
     cord = np.zeros((48, 48, LENGTH), np.float32)
     cord[16:32, 18:30] = 1
     images = np.random.default_rng(0).normal(size=cover.shape).astype(np.float32) * cover
-    return Crop(images, cover, cord, starts)
+    grid = space.Grid((200, 200, LENGTH), np.diag([-0.5, 0.5, 0.5, 1.0]))
+    return Crop(images, cover, cord, starts, grid, ("T2Sag", "T2starAx"))
 
 
 @pytest.fixture
@@ -45,12 +47,12 @@ def segmenter(tmp_path) -> Segmenter:
     return Segmenter(torch.device("cpu"), path)
 
 
-def test_lesions_are_measured_and_numbered_from_the_top(prepared, crop):
+def test_lesions_are_measured_and_numbered_from_the_top(crop):
     probability = np.zeros((48, 48, LENGTH), np.float32)
     probability[20:24, 20:24, 5:15] = 0.9
     probability[20:22, 20:22, 60:70] = 0.6
     probability[30, 30, 30] = 0.99
-    instances, lesions = find_lesions(probability, crop, prepared, (0.5, 3.0, 0.0), 4)
+    instances, lesions = find_lesions(probability, crop, Operating(0.5, 3.0), 4)
     assert [lesion.index for lesion in lesions] == [4, 5]
     low, high = lesions[1], lesions[0]
     assert (high.volume_mm3, low.volume_mm3) == (5.0, 20.0)
@@ -62,15 +64,17 @@ def test_lesions_are_measured_and_numbered_from_the_top(prepared, crop):
     assert high.sequences == ("T2Sag",)
     assert low.sequences == ("T2Sag", "T2starAx")
     assert set(np.unique(instances)) == {0, 4, 5}
+    _, sure = find_lesions(probability, crop, Operating(0.5, 3.0, least_peak=0.7), 4)
+    assert [lesion.volume_mm3 for lesion in sure] == [20.0]
 
 
-def test_a_lesion_across_a_shift_of_the_crop_is_one(prepared, crop):
+def test_a_lesion_across_a_shift_of_the_crop_is_one(crop):
     probability = np.zeros((48, 48, LENGTH), np.float32)
     # A straight column in the grid moves backwards in the crop as its start moves forwards.
     for k in range(40):
         j = 85 - crop.starts[k, 1]
         probability[20:23, j : j + 2, k] = 0.9
-    _, lesions = find_lesions(probability, crop, prepared, (0.5, 1.0, 0.0), 1)
+    _, lesions = find_lesions(probability, crop, Operating(0.5, 1.0), 1)
     assert len(lesions) == 1
     assert lesions[0].length_mm == 20.0
 
@@ -86,9 +90,7 @@ def test_the_zone_is_the_cord_and_2_mm_around(crop):
 def test_probability_is_zero_where_nothing_covers(segmenter, crop):
     cover = crop.coverage.copy()
     cover[0, ..., 70:] = False
-    result = segmenter.probability(
-        Crop(crop.images * cover, cover, crop.cord, crop.starts), ("T2Sag", "T2starAx")
-    )
+    result = segmenter.probability(replace(crop, images=crop.images * cover, coverage=cover))
     assert result.shape == (48, 48, LENGTH)
     assert (result[..., 70:] == 0).all()
     assert (result[8:-8, 12:-12, :60] > 0).all()

@@ -258,6 +258,9 @@ def _sizes(draw: Draw, level: Tensor, count: int) -> dict[str, Tensor]:
     rows["bulge"] = (
         at_disc * (draw.uniform(0, 1.5) + 0.7 * local[5]).clamp(min=0) * (2.0 if draw.chance(0.15) else 0.8)
     )
+    # Below the foramen magnum the canal is wide.
+    wider = 1 + draw.uniform(0, 0.8) * torch.sigmoid((1.9 - level) * 3)
+    rows["canal_ap"], rows["canal_rl"] = rows["canal_ap"] * wider, rows["canal_rl"] * wider
     # CSF may be as thin as a film but not absent on all sides: stenosis comes from bulges.
     rows["canal_ap"] = torch.maximum(rows["canal_ap"] * draw.uniform(0.85, 1.1), rows["ap"] + 1.0)
     rows["canal_rl"] = torch.maximum(rows["canal_rl"] * draw.uniform(0.85, 1.1), rows["rl"] + 1.6)

@@ -88,6 +88,12 @@ PALETTES: dict[str, Palette] = {
 }
 
 
+#: Any contrast: for finding cords in images of whatever weighting.
+_ANY = Palette(
+    (0.7, 1.4), (0.12, 4.0), (0.1, 1.4), (0.1, 1.5), (0.05, 2.5), (0.1, 1.2), (0.05, 0.6), (0.0, 0.0), 0.0
+)
+
+
 @dataclass(frozen=True)
 class Levels:
     """Brightness drawn for one image of one participant, white matter = 1.
@@ -114,6 +120,19 @@ def draw_levels(draw: Draw, sequence: str, odd: bool = True) -> Levels:
     csf = draw.uniform(*palette.csf)
     if odd and sequence in ("T2Sag", "T2Ax", "STIR") and draw.chance(0.06):
         csf = draw.uniform(0.6, 0.85) if draw.chance(0.5) else draw.uniform(1.15, 1.3)
+    return _levels(draw, palette, csf)
+
+
+def any_levels(draw: Draw, sequence: str) -> Levels:
+    """Draw levels for a localiser: often the sequence's own, else any in which cord and fluid differ."""
+    if draw.chance(0.6):
+        return draw_levels(draw, sequence)
+    csf = draw.log_uniform(0.12, 0.8) if draw.chance(0.45) else draw.log_uniform(1.2, 4.0)
+    return _levels(draw, _ANY, csf)
+
+
+def _levels(draw: Draw, palette: Palette, csf: float) -> Levels:
+    """Draw what a palette leaves open."""
     side, front = draw.uniform(-0.35, 0.35), draw.uniform(-0.5, 0.5)
     left_front, right_front, left_back, right_back = (
         (1 + s * side) * (1 + f * front) * draw.uniform(0.8, 1.2) for f in (1, -1) for s in (-1, 1)

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from .. import space
+from .contrast import any_levels
 from .draw import Draw, Field
 from .patches import PATCH_LENGTH, Patch, make_patch
 
@@ -15,7 +16,8 @@ def make_cord_patch(seed: int) -> Patch:
     draw = Draw(seed)
     if draw.chance(0.05):
         return make_nothing(draw, (space.CROP_VOXELS, space.CROP_VOXELS, PATCH_LENGTH), space.SPACING_MM)
-    return make_patch(seed, aside_mm=draw.uniform(26, 60) if draw.chance(0.08) else 0.0)
+    aside = draw.uniform(26, 60) if draw.chance(0.08) else 0.0
+    return make_patch(seed, aside_mm=aside, levels=any_levels)
 
 
 def make_nothing(draw: Draw, shape: tuple[int, int, int], spacing_mm: float) -> Patch:

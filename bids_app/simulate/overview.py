@@ -9,7 +9,7 @@ import torch
 
 from ..sequences import AXIAL, ISOTROPIC, SLOTS
 from .anatomy import draw_anatomy
-from .contrast import draw_levels
+from .contrast import any_levels
 from .draw import Draw
 from .nothing import make_nothing
 from .patches import Patch, sample
@@ -43,7 +43,7 @@ def make_overview(seed: int) -> Patch:
     body = draw_body(draw.fork(), anatomy, (), low - 30, high + 30)
     protocol = draw_protocol(draw, name)
     stack = _field_of_view(draw.fork(), protocol, points, low, high)
-    see = seen_by(body, draw_levels(draw, name), name)
+    see = seen_by(body, any_levels(draw, name), name)
     image, _ = acquire(see, protocol, stack, draw.fork(), torch.eye(4))
     values, covered = sample(image, stack, points)
     cord = look(body, points.reshape(-1, 3)).local.cord.reshape(SHAPE)

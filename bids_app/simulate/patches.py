@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,10 +16,10 @@ from .. import space
 from ..sequences import AXIAL, SLOTS
 from .anatomy import Anatomy, draw_anatomy
 from .block import Block, make_block
-from .contrast import draw_levels, lesion_change
+from .contrast import Levels, draw_levels, lesion_change
 from .draw import Draw
 from .lesions import Lesion, draw_lesions
-from .scan import Stack, acquire, draw_protocol, stack_over
+from .scan import Protocol, Stack, acquire, draw_protocol, stack_over
 from .tissue import Body, Scene, draw_body, signal
 
 #: Slices of a training patch: 32 mm.
@@ -66,6 +66,8 @@ def make_patch(
     aside_mm: float = 0.0,
     device: torch.device = CPU,
     presence: Mapping[str, float] = PRESENCE,
+    levels: Callable[[Draw, str], Levels] = draw_levels,
+    protocol: Callable[[Draw, str], Protocol] = draw_protocol,
 ) -> Patch:
     """Make one sample; equal seeds give equal samples on the same kind of device.
 
@@ -79,6 +81,10 @@ def make_patch(
         How far to the left of the cord the crop lies: for samples without a cord.
     presence : mapping
         Chance of each sequence.
+    levels : callable
+        Draws the brightness of the tissues in a sequence.
+    protocol : callable
+        Draws how a sequence is acquired.
     """
     draw = Draw(seed)
     names = _acquired(draw, most, presence)
@@ -90,7 +96,7 @@ def make_patch(
     body = draw_body(draw.fork(), anatomy, lesions, -reach, reach)
     block = make_block(anatomy, -half, half, aside_mm, device)
     scene = block.look(body)
-    view = _View(body, block, scene, points, wide=aside_mm > 0)
+    view = _View(body, block, scene, points, (levels, protocol), wide=aside_mm > 0)
     seen = [_see(draw.fork(), view, name, moved=order > 0) for order, name in enumerate(names)]
     cord = block.sample(scene.local.cord[None], points.reshape(-1, 3)).reshape(points.shape[:3])
     return Patch(
@@ -151,6 +157,7 @@ class _View:
     block: Block
     scene: Scene
     points: Tensor
+    draws: tuple[Callable[[Draw, str], Levels], Callable[[Draw, str], Protocol]]
     wide: bool
 
 
@@ -161,8 +168,8 @@ def _see(draw: Draw, view: _View, name: str, moved: bool) -> tuple[Tensor, Tenso
     -------
     image, coverage, visible : tensor, shape (48, 48, N)
     """
-    protocol = draw_protocol(draw, name)
-    levels = draw_levels(draw, name)
+    make_levels, make_protocol = view.draws
+    protocol, levels = make_protocol(draw, name), make_levels(draw, name)
     table = torch.stack(
         [
             signal(view.body, view.scene, levels, name, view.wide),

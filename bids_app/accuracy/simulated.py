@@ -1,0 +1,158 @@
+"""Simulated participants unlike those of training: what more sequences give, and what learning from many gives to one."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import stats
+
+from .. import space
+from ..evaluate.scores import RULES, dice
+from ..segment import Crop, Segmenter
+from ..sequences import SLOTS
+from ..simulate.patches import make_patch
+from ..simulate.shifted import shifted_levels, shifted_protocol
+
+PARTICIPANTS = 120
+#: Length of cord, in slices of 0.5 mm.
+LENGTH = 160
+#: Training and the choice of the threshold use seeds far from these.
+FIRST_SEED = 9_000_000_000
+#: Each holds the one before.
+SUBSETS: tuple[tuple[str, ...], ...] = (
+    ("T2Sag",),
+    ("T2Sag", "T2starAx"),
+    ("T2Sag", "T2starAx", "T2Ax"),
+    ("T2Sag", "STIR", "T2starAx", "T2Ax"),
+    SLOTS,
+)
+#: A loss of lesion F1 up to this is none.
+MARGIN = 0.01
+
+
+@dataclass(frozen=True, eq=False)
+class Participant:
+    """A simulated participant in the common space: all six sequences, and the lesions that any of them shows."""
+
+    crop: Crop
+    lesion: NDArray[np.bool_]
+
+    def with_only(self, names: Sequence[str]) -> Crop:
+        """Return the crop with some of the sequences."""
+        rows = [self.crop.sequences.index(name) for name in names]
+        return replace(
+            self.crop,
+            images=self.crop.images[rows],
+            coverage=self.crop.coverage[rows],
+            sequences=tuple(names),
+        )
+
+
+def make_participant(number: int) -> Participant:
+    """Make one; equal numbers give equal participants."""
+    torch.set_num_threads(1)
+    patch = make_patch(
+        FIRST_SEED + number, LENGTH, len(SLOTS), presence=dict.fromkeys(SLOTS, 1.0),
+        levels=shifted_levels, protocol=shifted_protocol,
+    )  # fmt: skip
+    grid = space.Grid((space.CROP_VOXELS, space.CROP_VOXELS, LENGTH), np.diag([-0.5, 0.5, 0.5, 1.0]))
+    crop = Crop(
+        patch.images.astype(np.float32),
+        patch.coverage,
+        patch.cord.astype(np.float32),
+        np.zeros((LENGTH, 2), np.int64),
+        grid,
+        SLOTS,
+    )
+    return Participant(crop, patch.lesion)
+
+
+Scores = Mapping[str, NDArray[np.float64]]
+
+
+def score(people: Sequence[Participant], names: Sequence[str], segmenter: Segmenter) -> Scores:
+    """Return Dice, lesion F1 by each rule, and false lesions, one value a participant."""
+    rows: dict[str, list[float]] = {name: [] for name in ("dice", *RULES, "wrong")}
+    for person in people:
+        _, instances, _ = segmenter.find(person.with_only(names))
+        marked = instances > 0
+        rows["dice"].append(dice(marked, person.lesion))
+        for name, rule in RULES.items():
+            counts = rule(marked, person.lesion, space.SPACING_MM**3)
+            rows[name].append(counts.f1)
+            if name == "iou20":
+                rows["wrong"].append(counts.wrong)
+    return {name: np.array(values) for name, values in rows.items()}
+
+
+def report(segmenter: Segmenter, baseline: Path | None, count: int, workers: int) -> Iterator[str]:
+    """Yield the table over subsets of sequences, and the comparison with a T2Sag baseline where its weights are given."""
+    yield (
+        f"simulated participants ({count}, {LENGTH * space.SPACING_MM:.0f} mm of cord each), "
+        "noisier, with thicker slices and other contrast than in training"
+    )
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        people = list(pool.map(make_participant, range(count), chunksize=4))
+    ill = np.array([person.lesion.any() for person in people])
+    yield f"  {int(ill.sum())} with lesions, over whom Dice and F1 are averaged; {int((~ill).sum())} without"
+    yield (
+        "  sequences\tDice\t"
+        + "\t".join(f"F1 {name}" for name in RULES)
+        + "\tfalse lesions a lesion-free participant"
+    )
+    table = {names: score(people, names, segmenter) for names in SUBSETS}
+    for names, scores in table.items():
+        yield _row("+".join(names) if names != SLOTS else "all six", scores, ill)
+    yield from _non_inferior(table, ill)
+    if baseline is None:
+        yield "  no weights of a T2Sag baseline were given: not compared"
+        return
+    other = score(people, ("T2Sag",), Segmenter(torch.device("cpu"), baseline))
+    yield _row("T2Sag, baseline trained on T2Sag alone", other, ill)
+    yield _compared(
+        "T2Sag, mean imputation against baseline", table["T2Sag",]["iou20"][ill], other["iou20"][ill]
+    )
+
+
+def _row(title: str, scores: Scores, ill: NDArray[np.bool_]) -> str:
+    means = "\t".join(f"{scores[name][ill].mean():.3f}" for name in ("dice", *RULES))
+    free = scores["wrong"][~ill]
+    return f"  {title}\t{means}\t{free.mean():.2f}" if len(free) else f"  {title}\t{means}\tn/a"
+
+
+def _non_inferior(table: Mapping[tuple[str, ...], Scores], ill: NDArray[np.bool_]) -> Iterator[str]:
+    for fewer, more in itertools.pairwise(SUBSETS):
+        gain = table[more]["iou20"][ill] - table[fewer]["iou20"][ill]
+        low, high = interval(gain, np.mean)
+        added = "+".join(name for name in more if name not in fewer)
+        verdict = "non-inferior" if low > -MARGIN else "NOT non-inferior"
+        yield f"  adding {added}\tF1 iou20 {_change(gain, low, high)}: {verdict} by {MARGIN}"
+
+
+def _compared(title: str, ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> str:
+    gain = ours - theirs
+    low, high = interval(gain, np.mean)
+    p = float(stats.wilcoxon(ours, theirs).pvalue) if gain.any() else 1.0
+    return f"  {title}\tF1 iou20 {_change(gain, low, high)}, Wilcoxon p = {p:.2g}, {len(gain)} participants"
+
+
+def _change(gain: NDArray[np.float64], low: float, high: float) -> str:
+    return f"{gain.mean():+.3f} (95 % interval {low:+.3f} to {high:+.3f})"
+
+
+def interval(
+    values: NDArray[np.float64], statistic: Callable[[NDArray[np.float64]], float], draws: int = 2000
+) -> tuple[float, float]:
+    """Return the 95 % interval of a statistic by paired bootstrap over participants."""
+    random = np.random.default_rng(0)
+    samples = [statistic(values[random.integers(0, len(values), len(values))]) for _ in range(draws)]
+    low, high = np.percentile(samples, [2.5, 97.5])
+    return float(low), float(high)
