@@ -11,6 +11,8 @@ from bids_app import images
 from bids_app.sequences import SLOTS
 from bids_app.simulate import command
 from bids_app.simulate.anatomy import draw_anatomy, grey_matter
+from bids_app.simulate.cohorts import walsh2024
+from bids_app.simulate.command import _spread
 from bids_app.simulate.contrast import PALETTES
 from bids_app.simulate.draw import Draw, Field
 from bids_app.simulate.overview import make_overview
@@ -111,6 +113,23 @@ def test_participants_have_masks_on_the_grid_of_every_image():
         volume = cord.sum() * abs(np.linalg.det(scan.image.affine[:3, :3]))
         assert 500 < volume < 15_000
         assert not (np.asarray(scan.lesion.dataobj) > 0)[~cord].any()
+
+
+def test_cohort_has_the_numbers_of_the_poster():
+    members = walsh2024()
+    assert len(members) == 247
+    counts = {name: sum(name in member.sequences for member in members) for name in SLOTS}
+    assert counts == {"T2Sag": 247, "STIR": 137, "T2starAx": 119, "T1": 63, "T2Ax": 52, "MP2RAGE": 36}
+    for member in members:
+        assert list(member.sequences) == sorted(set(member.sequences), key=SLOTS.index)
+    some = _spread(members, 5)
+    assert {member.cohort for member in some} == {"A", "B", "C"}
+
+
+def test_command_refuses_what_makes_no_sense(tmp_path):
+    assert command.main([str(tmp_path / "a"), "--participants", "0"]) == 2
+    assert command.main([str(tmp_path / "a"), "--cohort", "walsh2024", "--participants", "300"]) == 2
+    assert not (tmp_path / "a").exists()
 
 
 def test_command_writes_a_dataset_with_truth(tmp_path):

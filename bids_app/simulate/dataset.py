@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import torch
+
 from .. import __version__
 from ..files import write_text
 from ..images import write_image
@@ -55,16 +57,23 @@ def start_dataset(folder: Path) -> None:
     write_text(truth / "README", _README.format(version=__version__))
 
 
-def write_participants(folder: Path, labels: list[str]) -> None:
-    """Write the table of participants."""
-    write_text(
-        folder / "participants.tsv", "participant_id\n" + "".join(f"sub-{label}\n" for label in labels)
-    )
+def write_participants(folder: Path, labels: list[str], cohorts: list[str]) -> None:
+    """Write the table of participants; ``cohorts`` holds a letter for each, or nothing."""
+    if not cohorts:
+        rows = ["participant_id", *(f"sub-{label}" for label in labels)]
+    else:
+        rows = ["participant_id\tcohort"]
+        rows += [f"sub-{label}\t{cohort}" for label, cohort in zip(labels, cohorts, strict=True)]
+        about = "A and C are the cohorts that Walsh et al. 2024 test on; B is for training alone."
+        _json(folder / "participants.json", {"cohort": {"Description": about}})
+    write_text(folder / "participants.tsv", "\n".join(rows) + "\n")
 
 
-def write_participant(folder: Path, label: str, seed: int) -> list[SimulatedImage]:
-    """Simulate one participant and write scans and masks; returns them."""
-    images = simulate_participant(seed)
+def write_participant(
+    folder: Path, label: str, seed: int, sequences: tuple[str, ...], device: torch.device
+) -> list[SimulatedImage]:
+    """Simulate one participant and write scans and masks; returns them. Without ``sequences`` they are drawn."""
+    images = simulate_participant(seed, sequences, device=device)
     for one in images:
         entities, suffix = NAMES[one.sequence]
         if one.sequence == "T1" and one.plane == AXIAL:

@@ -16,6 +16,7 @@ from .anatomy import draw_anatomy
 from .contrast import draw_levels, lesion_change
 from .draw import Draw
 from .lesions import draw_lesions
+from .patches import CPU
 from .scan import Protocol, Stack, acquire, draw_protocol, stack_over
 from .tissue import Body, draw_body, seen_by
 
@@ -56,9 +57,12 @@ class SimulatedImage:
 
 
 def simulate_participant(
-    seed: int, sequences: tuple[str, ...] = (), half_mm: float | None = None
+    seed: int,
+    sequences: tuple[str, ...] = (),
+    half_mm: float | None = None,
+    device: torch.device = CPU,
 ) -> list[SimulatedImage]:
-    """Make one participant; equal seeds give equal scans.
+    """Make one participant; equal seeds give equal scans on the same kind of device.
 
     Parameters
     ----------
@@ -88,24 +92,29 @@ def simulate_participant(
     )
     reach = torch.tensor([80.0, 90.0, half + 20])
     body = draw_body(draw.fork(), anatomy, lesions, -reach, reach)
-    return [_scan(draw.fork(), body, name, half, top, first=order == 0) for order, name in enumerate(names)]
+    still = torch.eye(4, device=device)
+    return [
+        _scan(draw.fork(), body, name, (half, top), still if order == 0 else _moved(draw).to(device))
+        for order, name in enumerate(names)
+    ]
 
 
-def _scan(draw: Draw, body: Body, name: str, half: float, top: float, first: bool) -> SimulatedImage:
+def _scan(draw: Draw, body: Body, name: str, reach: tuple[float, float], motion: Tensor) -> SimulatedImage:
+    """Scan a body whose cord is shown from ``-reach[0]`` to about ``reach[1]`` mm."""
+    half, top = reach
     protocol = draw_protocol(draw, name)
     # Finer pixels would cost much time and show nothing more.
     fine = max(protocol.in_plane_mm, FINEST_MM[protocol.plane])
     thick = fine if protocol.plane == ISOTROPIC else protocol.slice_mm
     protocol = replace(protocol, in_plane_mm=fine, slice_mm=thick, noise=draw.log_uniform(0.015, 0.08))
     stack = stack_over(protocol, *_field_of_view(draw, body, protocol, half, top))
-    motion = torch.eye(4) if first else _moved(draw)
     see = seen_by(body, draw_levels(draw, name, odd=False), name)
     scan, shares = acquire(see, protocol, stack, draw.fork(), motion)
-    lesion, cord = ((share >= 0.5).numpy().astype(np.uint8) for share in shares)
+    lesion, cord = ((share >= 0.5).cpu().numpy().astype(np.uint8) for share in shares)
     order = ORDERS[protocol.plane][draw.integer(0, 2)]
     images = [
         _image(array, stack, order)
-        for array in (np.round(scan.numpy() * WHITE).clip(0, 32767).astype(np.int16), lesion, cord)
+        for array in (np.round(scan.cpu().numpy() * WHITE).clip(0, 32767).astype(np.int16), lesion, cord)
     ]
     return SimulatedImage(name, protocol.plane, *images)
 
