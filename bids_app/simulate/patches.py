@@ -89,7 +89,9 @@ def make_patch(
     draw = Draw(seed)
     names = _acquired(draw, most, presence)
     half = length * space.SPACING_MM / 2
-    anatomy = draw_anatomy(draw.fork(), -half, half, draw.uniform(1.2, 20.0))
+    # Necks are scanned more often than backs.
+    level = draw.uniform(1.2, 8.5) if draw.chance(0.5) else draw.uniform(1.2, 20.0)
+    anatomy = draw_anatomy(draw.fork(), -half, half, level)
     points = _crop(draw.fork(), anatomy, length, aside_mm).to(device)
     lesions = _lesions(draw.fork(), names, half)
     reach = torch.tensor([20.0, 20.0, half + 12.0])
@@ -119,7 +121,7 @@ def _acquired(draw: Draw, most: int, presence: Mapping[str, float]) -> list[str]
 
 
 def _lesions(draw: Draw, names: list[str], half: float) -> tuple[Lesion, ...]:
-    count = 0 if draw.chance(0.35) else min(6, 1 + int(-math.log(1 - draw.uniform(0, 0.999)) * 1.5))
+    count = 0 if draw.chance(0.42) else min(6, 1 + int(-math.log(1 - draw.uniform(0, 0.999)) * 1.5))
     lesions = draw_lesions(draw, count, -half - 3, half + 3)
     return tuple(
         replace(lesion, change={name: lesion_change(draw, name, lesion.strength) for name in names})

@@ -48,7 +48,7 @@ def draw_protocol(draw: Draw, sequence: str) -> Protocol:
     elif sequence == "MP2RAGE":
         plane = ISOTROPIC
     else:
-        plane = ISOTROPIC if draw.chance(0.35) else SAGITTAL
+        plane = ISOTROPIC if draw.chance(0.45) else SAGITTAL
         if sequence == "T1" and draw.chance(0.25):
             plane = AXIAL
     if plane == ISOTROPIC:

@@ -8,13 +8,22 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from .anatomy import Anatomy, Local, grey_matter
+from .anatomy import Anatomy, GreyForm, Local, draw_grey_form, grey_matter
 from .contrast import Levels
 from .draw import Draw, Field
 from .lesions import LEAST_CHANGE, Lesion, lesion_noise, occupancy
 
 #: Tissues around the canal, in the order of `Scene.outside`; names of fields of `Levels`.
 OUTSIDE = ("bone", "disc", "fat", "muscle", "ligament")
+
+
+@dataclass(frozen=True)
+class Fissure:
+    """A cleft with fluid in the middle of the cord's front or back: how deep and wide (mm), and how much of it is fluid."""
+
+    depth_mm: float
+    width_mm: float
+    fluid: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +53,8 @@ class Body:
     vessels: Tensor
     central_canal: float
     flow: float
+    grey_form: GreyForm
+    fissures: tuple[Fissure, Fissure]
 
 
 def draw_body(draw: Draw, anatomy: Anatomy, lesions: tuple[Lesion, ...], low: Tensor, high: Tensor) -> Body:
@@ -76,6 +87,12 @@ def draw_body(draw: Draw, anatomy: Anatomy, lesions: tuple[Lesion, ...], low: Te
         vessels=_draw_vessels(draw.fork()),
         central_canal=draw.uniform(0.2, 0.7) if draw.chance(0.25) else 0.0,
         flow=draw.uniform(0, 0.5) if draw.chance(0.6) else 0.0,
+        grey_form=draw_grey_form(draw),
+        # The anterior median fissure is 2 to 3 mm deep; the posterior sulcus is shallow.
+        fissures=(
+            Fissure(draw.uniform(1.0, 3.2), draw.uniform(0.2, 0.5), draw.uniform(0, 0.7)),
+            Fissure(draw.uniform(0.3, 2.0), draw.uniform(0.2, 0.45), draw.uniform(0, 0.45)),
+        ),
     )
 
 
@@ -171,7 +188,7 @@ def look(
         local=local,
         near=near,
         close=close,
-        grey=grey_matter(close),
+        grey=grey_matter(close, body.grey_form, fine[:2, near]),
         occupancy=tuple(
             occupancy(lesion, (close.u, close.v, close.z), body.anatomy.half_mm(lesion.z), noise) * close.cord
             for lesion in body.lesions
@@ -217,6 +234,11 @@ def _cord_signal(body: Body, scene: Scene, fine: Tensor, levels: Levels, sequenc
         (0.45 * local.half_rl - local.u.abs()) / 0.5
     )
     cord = 1 + levels.columns * behind + (levels.grey - 1) * scene.grey * factor + levels.texture * fine[0]
+    for fissure, toward in zip(body.fissures, (local.v, -local.v), strict=True):
+        inside = torch.sigmoid((toward - local.half_ap + fissure.depth_mm) / 0.25) * torch.exp(
+            -(local.u**2) / (2 * fissure.width_mm**2)
+        )
+        cord = cord + fissure.fluid * inside * (levels.csf - cord)
     if body.central_canal:
         spot = torch.exp(-((local.u**2 + (local.v - 0.2) ** 2) / (2 * body.central_canal**2)))
         cord = cord + 0.5 * spot * (levels.csf - cord)

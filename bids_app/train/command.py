@@ -118,6 +118,7 @@ def parser() -> argparse.ArgumentParser:
         default="position",
         help="a sequence counts as available where it covers, or everywhere",
     )
+    how.add_argument("--save-every", type=int, default=50, metavar="STEPS", help="steps between checkpoints")
     how.add_argument(
         "--patience",
         type=int,
@@ -225,6 +226,7 @@ def configure(options: argparse.Namespace, task: Task) -> TrainConfig:
         options.rate,
         average=options.average,
         pool_per_step=options.pool_per_step,
+        save_every=options.save_every,
         patience=options.patience,
     )
 
