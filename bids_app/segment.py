@@ -193,9 +193,10 @@ class Segmenter:
         slots: list[int],
         window: tuple[slice, ...],
     ) -> FloatArray | None:
+        kind = self.weights.network.config.intensity
         relative = {}
         for n in range(len(slots)):
-            image = space.relative_to_cord(images[n][window], coverage[n][window] > 0, cord[window])
+            image = space.intensities(kind, images[n][window], coverage[n][window] > 0, cord[window])
             if image is not None:
                 relative[n] = image
         rows = list(relative)

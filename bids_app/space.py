@@ -182,3 +182,17 @@ def relative_to_cord(
         return None
     relative = np.clip((image - floor) / level - 1, *RELATIVE_LIMITS)
     return np.asarray(np.where(coverage, relative, 0), np.float32)
+
+
+def intensities(
+    kind: str, image: FloatArray, coverage: NDArray[np.bool_], cord: FloatArray
+) -> NDArray[np.float32] | None:
+    """Return an image as a network wants it: ``cord`` for `relative_to_cord`, ``zscore`` for `normalise`.
+
+    None where the image shows fewer than `LEAST_CORD_VOXELS` of the cord.
+    """
+    if kind == "cord":
+        return relative_to_cord(image, coverage, cord)
+    if int((coverage & (cord >= 0.5)).sum()) < LEAST_CORD_VOXELS:
+        return None
+    return normalise(image, coverage)

@@ -102,10 +102,10 @@ def simulated(sequence: str, samples: int = SAMPLES) -> list[Patch]:
     return [make_patch(FIRST_SEED + n, presence=presence) for n in range(samples)]
 
 
-def compare(scans: dict[str, Scan]) -> Iterator[tuple[str, str, float, float, float]]:
+def compare(scans: dict[str, Scan], samples: int = SAMPLES) -> Iterator[tuple[str, str, float, float, float]]:
     """Yield scan, statistic, real value, and the range of the simulated values."""
     for sequence in dict.fromkeys(LESION_FREE.values()):
-        patches = simulated(sequence)
+        patches = simulated(sequence, samples)
         made = [
             statistics(p.images[0].astype(np.float32), p.coverage[0], p.cord.astype(np.float32))
             for p in patches

@@ -75,6 +75,12 @@ def make_participant(number: int) -> Participant:
     return Participant(crop, patch.lesion)
 
 
+def make_people(count: int, workers: int) -> list[Participant]:
+    """Make participants in several processes."""
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        return list(pool.map(make_participant, range(count), chunksize=4))
+
+
 Scores = Mapping[str, NDArray[np.float64]]
 
 
@@ -99,8 +105,7 @@ def report(segmenter: Segmenter, baseline: Path | None, count: int, workers: int
         f"simulated participants ({count}, {LENGTH * space.SPACING_MM:.0f} mm of cord each), "
         "noisier, with thicker slices and other contrast than in training"
     )
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-        people = list(pool.map(make_participant, range(count), chunksize=4))
+    people = make_people(count, workers)
     ill = np.array([person.lesion.any() for person in people])
     yield f"  {int(ill.sum())} with lesions, over whom Dice and F1 are averaged; {int((~ill).sum())} without"
     yield (

@@ -37,6 +37,8 @@ class NetworkConfig:
         By ``position``, or by ``volume``: a sequence that covers a part then counts as available everywhere.
     noise : float
         Standard deviation of the noise that training adds to the features at the bottleneck.
+    intensity : str
+        How images come in: ``cord``, relative to the median of the cord, or ``zscore``.
     """
 
     slots: int
@@ -47,6 +49,7 @@ class NetworkConfig:
     impute: str = "every-level"
     availability: str = "position"
     noise: float = 0.0
+    intensity: str = "cord"
 
 
 @dataclass(frozen=True, eq=False)

@@ -50,7 +50,6 @@ def make_card(
             "axes": "".join(space.AXIS_CODES),
             "crop_mm": space.CROP_MM if name != "overview" else None,
             "seen_mm": [n * space.SPACING_MM for n in space.NARROW] if several else None,
-            "intensity": "relative to the median of the cord" if several else "z-score",
         },
         "version": __version__,
         "commit": _commit(),

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import replace
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -105,6 +106,12 @@ def parser() -> argparse.ArgumentParser:
     )
     how.add_argument(
         "--channels", type=_channels, metavar="N,N,...", help="features per level (default: the task's)"
+    )
+    how.add_argument(
+        "--intensity",
+        choices=("cord", "zscore"),
+        default="cord",
+        help="images relative to the cord's median, or as z-scores",
     )
     how.add_argument(
         "--impute",
@@ -210,7 +217,11 @@ def configure(options: argparse.Namespace, task: Task) -> TrainConfig:
     network = task.network
     if options.task == "lesion":
         network = replace(
-            network, impute=options.impute, availability=options.availability, noise=method.noise
+            network,
+            impute=options.impute,
+            availability=options.availability,
+            noise=method.noise,
+            intensity=options.intensity,
         )
     network = replace(
         network, norm=options.norm or network.norm, channels=options.channels or network.channels
@@ -252,7 +263,7 @@ def finish(options: argparse.Namespace, task: Task, done: Run) -> None:
         except ImportError as error:
             log.warning("No threshold was chosen (%s): repeat this command where mscord is installed.", error)
         else:
-            results["operating_point"] = choose(network, options.validation)
+            results["operating_point"] = choose(network, options.validation, options.method)
     data = "simulated spinal cords only; no image of a person"
     if options.bids or options.crops:
         data = f"a labelled BIDS dataset and simulated spinal cords ({options.simulated:.0%} of the samples)"
@@ -263,18 +274,33 @@ def finish(options: argparse.Namespace, task: Task, done: Run) -> None:
 
 
 def _source(options: argparse.Namespace, task: Task, crops: Path | None, executor: Executor | None) -> Source:
+    from ..simulate.patches import PRESENCE, make_patch
     from .loop import Source
+    from .methods import METHODS, T2SAG
+    from .samples import lesion_example
 
+    make, collate, t2sag_only = task.make, task.collate, METHODS[options.method].t2sag_only
+    if options.task == "lesion":
+        collate = partial(lesion_example, intensity=options.intensity)
+    if t2sag_only:
+        make = partial(make_patch, presence={**PRESENCE, "T2Sag": 1.0})
     if crops is None:
-        return Source(task.make, task.collate, None, executor)
+        return Source(make, collate, None, executor)
     from .crops import CropSource, read_crops, split
-    from .operating import voxel_dice
+    from .operating import shown_by, voxel_dice
 
     learning, held = split(read_crops(crops), options.validation_share, options.seed)
-    make = CropSource(tuple(learning), task.make, options.simulated)
+    if t2sag_only:
+        learning = [crop for crop in learning if T2SAG in crop.whole.slots]
+    make = CropSource(tuple(learning), make, options.simulated)
     patches = [patch for crop in held for patch in crop.windows()]
     log.info("%d crops to learn from, %d held back for validation", len(learning), len(held))
-    return Source(make, task.collate, (lambda net: voxel_dice(net, patches)) if patches else None, executor)
+    return Source(
+        make,
+        collate,
+        (lambda net: voxel_dice(net, patches, shown_by(options.method))) if patches else None,
+        executor,
+    )
 
 
 def _start(options: argparse.Namespace, config: TrainConfig) -> MultiSequenceNet | None:

@@ -19,7 +19,7 @@ from ..model.network import MultiSequenceNet, NetworkConfig
 from ..simulate.draw import Draw
 from ..simulate.patches import Patch
 from .losses import loss_of
-from .methods import METHODS, T2SAG, Dropout, Method, one_alone
+from .methods import METHODS, T2SAG, Dropout, Method, one_alone, t2sag_alone
 from .samples import Example, Keep, Pool
 
 log = logging.getLogger(__name__)
@@ -143,7 +143,7 @@ class Run:
     def keep(self) -> Keep:
         """Return the sequence dropout of the current step."""
         if self.method.t2sag_only:
-            return Dropout(alone=1.0)
+            return t2sag_alone
         if self.step < self.method.apart_for * self.config.steps:
             return one_alone
         return self.config.dropout

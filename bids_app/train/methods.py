@@ -78,6 +78,12 @@ class Dropout:
         return rows
 
 
+def t2sag_alone(slots: tuple[int, ...], draw: Draw) -> list[int]:
+    """Choose the row of T2Sag; nothing where there is none."""
+    del draw
+    return [slots.index(T2SAG)] if T2SAG in slots else []
+
+
 def one_alone(slots: tuple[int, ...], draw: Draw) -> list[int]:
     """Choose a single row."""
     return [draw.integer(0, len(slots) - 1)]

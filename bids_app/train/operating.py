@@ -15,9 +15,9 @@ from .. import space
 from ..evaluate.scores import CONNECTED, LEAST_IOU, Counts, overlaps
 from ..model.network import MultiSequenceNet
 from ..simulate.draw import Draw
-from ..simulate.patches import Patch, make_patch
-from .methods import Dropout
-from .samples import lesion_example
+from ..simulate.patches import PRESENCE, Patch, make_patch
+from .methods import METHODS, Dropout, t2sag_alone
+from .samples import Keep, lesion_example
 
 THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6)
 PEAKS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
@@ -73,15 +73,16 @@ class Components:
 Map = tuple[NDArray[np.float32], NDArray[np.bool_]]
 
 
-def choose(network: MultiSequenceNet, samples: int) -> dict[str, object]:
+def choose(network: MultiSequenceNet, samples: int, method: str = "mean-imputation") -> dict[str, object]:
     """Return the operating point for the model card.
 
     The setting with the highest lesion F1 (IoU of at least 0.2) among those with few false lesions in samples without
     a lesion; where none is that quiet, the quietest.
     """
-    best = pick(
-        measure([predict(network, make_patch(FIRST_SEED + n), FIRST_SEED + n) for n in range(samples)])
-    )
+    keep = shown_by(method)
+    presence = {**PRESENCE, "T2Sag": 1.0} if METHODS[method].t2sag_only else PRESENCE
+    patches = ((FIRST_SEED + n, make_patch(FIRST_SEED + n, presence=presence)) for n in range(samples))
+    best = pick(measure([predict(network, patch, seed, keep) for seed, patch in patches]))
     return {
         **asdict(best.setting),
         "chosen_on": f"{samples} simulated samples of 32 mm that training did not see",
@@ -101,9 +102,14 @@ def pick(points: Iterable[Point]) -> Point:
     return min(points, key=lambda point: point.false_per_sample)
 
 
-def predict(network: MultiSequenceNet, patch: Patch, seed: int) -> Map:
+def shown_by(method: str) -> Keep:
+    """Return what a method's samples show in validation."""
+    return t2sag_alone if METHODS[method].t2sag_only else Dropout()
+
+
+def predict(network: MultiSequenceNet, patch: Patch, seed: int, keep: Keep) -> Map:
     """Return probability within the cord's zone, and the lesions that the shown sequences show, for one sample."""
-    example = lesion_example([patch], Draw(seed + 1), Dropout(), visible_only=True)
+    example = lesion_example([patch], Draw(seed + 1), keep, True, network.config.intensity)
     device = next(network.parameters()).device
     with torch.inference_mode():
         probability = torch.sigmoid(network(example.to(device).batch)[0, 0]).float().cpu().numpy()
@@ -140,11 +146,11 @@ def components(probability: NDArray[np.float32], lesion: NDArray[np.bool_], thre
     return Components(overlaps(mask, lesion, CONNECTED), np.asarray(peak, np.float32))
 
 
-def voxel_dice(network: MultiSequenceNet, patches: Sequence[Patch]) -> float:
+def voxel_dice(network: MultiSequenceNet, patches: Sequence[Patch], keep: Keep) -> float:
     """Return the Dice of all patches' voxels together at a threshold of 0.5: the score of validation during training."""
     shared, total = 0, 0
     for number, patch in enumerate(patches):
-        probability, lesion = predict(network, patch, number)
+        probability, lesion = predict(network, patch, number, keep)
         found = probability >= 0.5
         shared += int((found & lesion).sum())
         total += int(found.sum() + lesion.sum())

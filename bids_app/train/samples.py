@@ -47,15 +47,22 @@ class _Sample:
     target: NDArray[np.float32]
 
 
-def lesion_example(patches: Sequence[Patch], draw: Draw, keep: Keep, visible_only: bool = False) -> Example:
-    """Batch for the lesion model: targets are lesion and cord, intensities relative to the cord.
+def lesion_example(
+    patches: Sequence[Patch],
+    draw: Draw,
+    keep: Keep,
+    visible_only: bool = False,
+    intensity: str = "cord",
+) -> Example:
+    """Batch for the lesion model: targets are lesion and cord.
 
     The label is a lesion that any acquired sequence shows, also where sequence dropout hides that sequence: so
     one sequence learns from the others. ``visible_only`` keeps what the shown sequences show: an easier start.
+    ``intensity`` is that of the network.
     """
     samples = []
     for patch in patches:
-        kept, images = _showing(patch, keep, draw)
+        kept, images = _showing(patch, keep, draw, intensity)
         lesion = np.asarray(patch.visible[kept].any(axis=0)) if visible_only else patch.lesion
         shift = (draw.integer(-2, 2), draw.integer(-2, 2))
         part = space.around_cord(patch.cord.astype(np.float32), shift)
@@ -84,18 +91,23 @@ def cord_example(patches: Sequence[Patch], draw: Draw, keep: Keep, visible_only:
     return _collate(samples, draw)
 
 
-def _showing(patch: Patch, keep: Keep, draw: Draw) -> tuple[list[int], list[NDArray[np.float32]]]:
-    """Return the rows that a sample shows and their images relative to the cord; rows without cord are out of question."""
+def _showing(
+    patch: Patch, keep: Keep, draw: Draw, intensity: str
+) -> tuple[list[int], list[NDArray[np.float32]]]:
+    """Return the rows that a sample shows and their images; a row that shows too little of the cord is out of question.
+
+    Where nothing is left, the first row is shown, empty.
+    """
     cord = _found_cord(patch.cord.astype(np.float32), draw)
-    relative = [
-        space.relative_to_cord(image.astype(np.float32), covered, cord)
+    shown = [
+        space.intensities(intensity, image.astype(np.float32), covered, cord)
         for image, covered in zip(patch.images, patch.coverage, strict=True)
     ]
-    usable = [row for row, image in enumerate(relative) if image is not None]
-    if not usable:
+    usable = [row for row, image in enumerate(shown) if image is not None]
+    kept = [usable[n] for n in keep(tuple(patch.slots[row] for row in usable), draw)] if usable else []
+    if not kept:
         return [0], [np.zeros(patch.cord.shape, np.float32)]
-    kept = [usable[n] for n in keep(tuple(patch.slots[row] for row in usable), draw)]
-    return kept, [image for image in (relative[row] for row in kept) if image is not None]
+    return kept, [image for image in (shown[row] for row in kept) if image is not None]
 
 
 def _found_cord(cord: NDArray[np.float32], draw: Draw) -> NDArray[np.float32]:

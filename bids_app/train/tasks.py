@@ -33,13 +33,13 @@ TASKS: dict[str, Task] = {
         "lesions (and the cord) in the common space, from any subset of sequences",
     ),
     "cord": Task(
-        NetworkConfig(1, (12, 24, 48), ("cord",)),
+        NetworkConfig(1, (12, 24, 48), ("cord",), intensity="zscore"),
         make_cord_patch,
         cord_example,
         "the cord in a 24 mm crop at 0.5 mm, from one image of any sequence",
     ),
     "overview": Task(
-        NetworkConfig(1, (12, 24, 48, 64), ("cord",)),
+        NetworkConfig(1, (12, 24, 48, 64), ("cord",), intensity="zscore"),
         make_overview,
         cord_example,
         "where the cord is in a whole image at 2 mm, from one image of any sequence",
