@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import torch
 
     from ..model.network import MultiSequenceNet
+    from ..simulate.patches import Patch
     from .loop import Run, Source, TrainConfig
     from .tasks import Task
 
@@ -127,6 +128,9 @@ def parser() -> argparse.ArgumentParser:
     )
     how.add_argument("--save-every", type=int, default=50, metavar="STEPS", help="steps between checkpoints")
     how.add_argument(
+        "--validate-every", type=int, default=250, metavar="STEPS", help="steps between validations"
+    )
+    how.add_argument(
         "--patience",
         type=int,
         default=0,
@@ -194,7 +198,7 @@ def run(options: argparse.Namespace) -> ExitCode:
 
         done = train(config, source, options.out, deadline, device=device, start=_start(options, config))
         if _first():
-            finish(options, task, done)
+            finish(options, task, done, source.held)
     return ExitCode.OK
 
 
@@ -238,11 +242,12 @@ def configure(options: argparse.Namespace, task: Task) -> TrainConfig:
         average=options.average,
         pool_per_step=options.pool_per_step,
         save_every=options.save_every,
+        validate_every=options.validate_every,
         patience=options.patience,
     )
 
 
-def finish(options: argparse.Namespace, task: Task, done: Run) -> None:
+def finish(options: argparse.Namespace, task: Task, done: Run, held: Sequence[Patch] = ()) -> None:
     """Choose the operating point, and write weights, card and loss plot."""
     import torch
 
@@ -263,7 +268,7 @@ def finish(options: argparse.Namespace, task: Task, done: Run) -> None:
         except ImportError as error:
             log.warning("No threshold was chosen (%s): repeat this command where mscord is installed.", error)
         else:
-            results["operating_point"] = choose(network, options.validation, options.method)
+            results["operating_point"] = choose(network, options.validation, options.method, held)
     data = "simulated spinal cords only; no image of a person"
     if options.bids or options.crops:
         data = f"a labelled BIDS dataset and simulated spinal cords ({options.simulated:.0%} of the samples)"
@@ -293,14 +298,13 @@ def _source(options: argparse.Namespace, task: Task, crops: Path | None, executo
     if t2sag_only:
         learning = [crop for crop in learning if T2SAG in crop.whole.slots]
     make = CropSource(tuple(learning), make, options.simulated)
-    patches = [patch for crop in held for patch in crop.windows()]
+    patches = tuple(patch for crop in held for patch in crop.windows())
     log.info("%d crops to learn from, %d held back for validation", len(learning), len(held))
-    return Source(
-        make,
-        collate,
-        (lambda net: voxel_dice(net, patches, shown_by(options.method))) if patches else None,
-        executor,
-    )
+
+    def validate(network: MultiSequenceNet) -> float:
+        return voxel_dice(network, patches, shown_by(options.method))
+
+    return Source(make, collate, validate if patches else None, executor, patches)
 
 
 def _start(options: argparse.Namespace, config: TrainConfig) -> MultiSequenceNet | None:

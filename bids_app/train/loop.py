@@ -82,12 +82,15 @@ class Source:
         Score of a network, higher is better.
     executor : Executor, optional
         Makes patches ahead of time.
+    held : tuple of Patch
+        What is held back for validation.
     """
 
     make: Callable[[int], Patch]
     collate: Callable[[list[Patch], Draw, Keep, bool], Example]
     validate: Callable[[MultiSequenceNet], float] | None = None
     executor: Executor | None = None
+    held: tuple[Patch, ...] = ()
 
 
 class Run:
