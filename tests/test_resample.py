@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from conftest import ORIENTATIONS, oriented_affine
 from fakes_cord import rigid
 from hypothesis import HealthCheck, given, settings
@@ -208,3 +209,34 @@ def test_normalisation_sees_covered_voxels_only():
 def test_crop_starts_centre_the_crop():
     starts = space.crop_starts(np.array([[23.5, 40.0], [23.9, 3.0]]))
     assert starts.tolist() == [[0, 16], [0, -20]]
+
+
+def test_signal_is_taken_relative_to_the_cord():
+    image = np.full((10, 10, 10), 300.0)
+    cord = np.zeros(image.shape)
+    cord[2:8, 2:8, 2:8] = 1
+    image[cord > 0] = 100
+    image[4, 4, 4] = 130
+    covered = np.ones(image.shape, bool)
+    covered[0] = False
+    for offset in (0.0, -400.0):
+        # With negative values the lowest one is taken for zero signal; here that is a voxel of its own.
+        image[9, 9, 9] = 0.0
+        relative = space.relative_to_cord(image + offset, covered, cord)
+        assert relative[4, 4, 4] == pytest.approx(0.3, abs=1e-6)
+        assert relative[5, 5, 5] == pytest.approx(0)
+        assert relative[9, 0, 0] == pytest.approx(2)
+        assert not relative[0].any()
+    assert space.relative_to_cord(image, covered, np.zeros(image.shape)) is None
+    assert space.relative_to_cord(np.zeros(image.shape), covered, cord) is None
+    assert space.relative_to_cord(image * 100, covered, cord).max() <= space.RELATIVE_LIMITS[1]
+
+
+def test_the_part_around_the_cord_follows_it_to_the_edge():
+    cord = np.zeros((48, 48, 8))
+    cord[30:40, 20:28] = 1
+    part = space.around_cord(cord)
+    assert [s.stop - s.start for s in part] == list(space.NARROW)
+    assert part[0].stop == 48
+    assert part[1].start == 8
+    assert space.around_cord(np.zeros((48, 48, 8))) == (slice(4, 44), slice(8, 40))
