@@ -147,7 +147,7 @@ def _levels(draw: Draw, palette: Palette, csf: float) -> Levels:
         ligament=draw.uniform(*palette.ligament),
         horns=(left_front, right_front, left_back, right_back),
         texture=draw.uniform(0.0, 0.06),
-        columns=(1 if palette.lesion[1] > 0.1 else -1) * draw.uniform(-0.04, 0.14),
+        columns=(1 if palette.lesion[1] > 0.1 else -1) * draw.uniform(-0.18, 0.14),
     )
 
 

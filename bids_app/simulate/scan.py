@@ -60,6 +60,8 @@ def draw_protocol(draw: Draw, sequence: str) -> Protocol:
     else:
         in_plane, thick = draw.uniform(0.35, 0.9), draw.log_uniform(2.2, 7.5)
         gap = thick * (draw.uniform(0, 0.25) if draw.chance(0.5) else 0.0)
+    # Ringing needs edges that are sharp when the high frequencies are cut; blur takes it away.
+    rings = draw.chance(0.5)
     return Protocol(
         sequence=sequence,
         plane=plane,
@@ -69,9 +71,9 @@ def draw_protocol(draw: Draw, sequence: str) -> Protocol:
         tilt=draw.normal(0, 8) if plane == AXIAL else draw.normal(0, 2),
         roll=draw.normal(0, 2),
         noise=draw.log_uniform(0.015, 0.14),
-        blur_mm=in_plane * draw.uniform(0.25, 0.75),
-        shading=draw.uniform(0, 0.3),
-        truncation=draw.uniform(0.5, 0.9) if draw.chance(0.35) else 1.0,
+        blur_mm=in_plane * (draw.uniform(0.15, 0.4) if rings else draw.uniform(0.25, 0.75)),
+        shading=draw.uniform(0, 0.35),
+        truncation=draw.uniform(0.4, 0.85) if rings else 1.0,
         ghost=draw.uniform(0, 0.05) if draw.chance(0.3) else 0.0,
     )
 
@@ -194,6 +196,8 @@ def _truncate(image: Tensor, protocol: Protocol, stack: Stack) -> Tensor:
 
 
 def _shading(draw: Draw, shape: tuple[int, int, int], strength: float) -> Tensor:
-    coarse = draw.gaussian(1, 1, 3, 3, 3)
+    # From one end of the field of view to the other, or within the cord's width.
+    knots = draw.integer(3, 6)
+    coarse = draw.gaussian(1, 1, knots, knots, knots)
     fine = F.interpolate(coarse, size=shape, mode="trilinear", align_corners=True)[0, 0]
     return torch.exp(strength * fine)
