@@ -10,7 +10,8 @@ import torch
 from bids_app import images
 from bids_app.sequences import SLOTS
 from bids_app.simulate import command
-from bids_app.simulate.anatomy import draw_anatomy, grey_matter
+from bids_app.simulate.anatomy import draw_anatomy, draw_grey_form, grey_matter
+from bids_app.simulate.block import make_block
 from bids_app.simulate.cohorts import walsh2024
 from bids_app.simulate.command import _spread
 from bids_app.simulate.contrast import PALETTES
@@ -18,6 +19,7 @@ from bids_app.simulate.draw import Draw, Field
 from bids_app.simulate.overview import make_overview
 from bids_app.simulate.participant import simulate_participant
 from bids_app.simulate.patches import make_patch
+from bids_app.simulate.tissue import draw_body
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -101,6 +103,50 @@ def test_fields_are_smooth_and_centred():
     assert abs(float(values.mean())) < 0.2
     assert 0.6 < float(values.std()) < 1.4
     assert float((field(points + 0.1) - values).abs().max()) < 0.5
+
+
+def test_a_field_is_the_same_on_a_grid_and_at_its_points():
+    low, high = torch.full((3,), -20.0), torch.tensor([20.0, 15.0, 30.0])
+    field = Field(Draw(2), 3, low, high, (4.0, 6.0, 5.0))
+    axes = (torch.linspace(-18, 18, 7), torch.linspace(-10, 14, 5), torch.linspace(-30, 40, 9))
+    points = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
+    torch.testing.assert_close(
+        field.on_grid(axes), field(points.reshape(-1, 3)).reshape(3, 7, 5, 9), atol=1e-4, rtol=1e-4
+    )
+
+
+def test_what_is_tabulated_around_a_leaning_cord_is_what_is_there():
+    anatomy = draw_anatomy(Draw(4), -16, 16, 5.0)
+    reach = torch.tensor([20.0, 20.0, 30.0])
+    body = draw_body(Draw(5), anatomy, (), -reach, reach)
+    block = make_block(anatomy, -16, 16, 0.0, torch.device("cpu"))
+    scene = block.look(body)
+    z = torch.rand(3000, generator=torch.Generator().manual_seed(0)) * 30 - 15
+    around = torch.randn(3000, 2, generator=torch.Generator().manual_seed(1)) * 4
+    points = torch.cat([anatomy.centre(z) + around, z[:, None]], dim=1)
+    read = block.sample(scene.local.cord[None], points)[0]
+    true = anatomy.local(points).cord
+    assert float((read - true).abs().mean()) < 0.02
+    assert float(((read > 0.5) == (true > 0.5)).float().mean()) > 0.97
+
+
+def test_every_person_has_another_grey_matter_of_plausible_size():
+    line = torch.linspace(-8, 8, 129)
+    shares = []
+    for seed in range(12):
+        anatomy = draw_anatomy(Draw(seed), -10, 10, 4.5)
+        centre = anatomy.centre(torch.tensor([0.0]))[0]
+        grid = torch.stack(torch.meshgrid(line, line, torch.tensor([0.0]), indexing="ij"), dim=-1).reshape(
+            -1, 3
+        )
+        local = anatomy.local(grid + torch.cat([centre, torch.zeros(1)]))
+        shares.append(
+            float((grey_matter(local, draw_grey_form(Draw(seed))) * local.cord).sum() / local.cord.sum())
+        )
+    # Manual masks of several people: 13 to 21 %.
+    assert min(shares) > 0.08
+    assert max(shares) < 0.27
+    assert np.std(shares) > 0.015
 
 
 def test_participants_have_masks_on_the_grid_of_every_image():
