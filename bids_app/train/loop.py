@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import logging
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -244,7 +245,7 @@ def train(
     )
     last = config.steps if stop_at is None else min(stop_at, config.steps)
     with _Log(folder / "log.tsv", run.step) if rank == 0 else contextlib.nullcontext() as table:
-        progress = Progress(run.step, last)
+        progress = Progress(run.step, last) if rank == 0 else None
         while run.step < last and (deadline is None or time.time() < deadline):
             if run.network.tied and run.step == config.untie_at:
                 run.untie()
@@ -253,8 +254,9 @@ def train(
             example = source.collate(patches, draw, run.keep(), run.visible_only())
             loss = run.learn(example.to(run.device))
             score = _validate(run, source, folder) if run.step % config.validate_every == 0 else None
-            if table:
+            if table and progress:
                 table.row(run, loss, time.perf_counter() - began, score)
+                progress.advance(loss)
                 if run.step % config.save_every == 0:
                     table.stream.flush()
                     run.save(checkpoint)
@@ -262,7 +264,8 @@ def train(
             if config.patience and run.stale >= config.patience:
                 log.info("no improvement in %d validations: stopped at step %d", run.stale, run.step)
                 break
-        if rank == 0:
+        if progress:
+            progress.close()
             run.save(checkpoint)
     return run
 
@@ -311,13 +314,27 @@ class _Log:
 
 
 class Progress:
-    """Says in plain lines how far a run is and how long it will take."""
+    """Says how far a run is and how long it will take: a bar on a terminal where tqdm is installed, else plain lines."""
 
     def __init__(self, step: int, last: int) -> None:
         self.first, self.last, self.began = step, last, time.perf_counter()
+        self.bar = None
+        if sys.stderr.isatty():
+            with contextlib.suppress(ImportError):
+                from tqdm import tqdm
+
+                self.bar = tqdm(total=last, initial=step, unit="step")
+
+    def advance(self, loss: float) -> None:
+        """Move the bar by one step."""
+        if self.bar is not None:
+            self.bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+            self.bar.update()
 
     def say(self, step: int, loss: float, score: float | None) -> None:
-        """Log one line."""
+        """Log one line, where there is no bar."""
+        if self.bar is not None:
+            return
         each = (time.perf_counter() - self.began) / max(1, step - self.first)
         left = each * (self.last - step) / 60
         validation = "" if score is None else f", validation {score:.3f}"
@@ -325,3 +342,8 @@ class Progress:
             "step %d of %d, loss %.3f%s, %.2f s a step, %.0f min left",
             step, self.last, loss, validation, each, left,
         )  # fmt: skip
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        if self.bar is not None:
+            self.bar.close()
