@@ -57,8 +57,11 @@ class Block:
             dim=-1,
         ).reshape(-1, 3)
         around = (x, y, z + self.z0)
-        textures = [field.on_grid(around).flatten(1) for field in (body.lesion_shape, body.fine, body.coarse)]
-        return look(body, points, (textures[0], textures[1], textures[2]), columns=n[2])
+        textures = tuple(
+            field.on_grid(around).flatten(1)
+            for field in (body.lesion_shape, body.tracts, body.fine, body.coarse)
+        )
+        return look(body, points, textures, columns=n[2])
 
     def sample(self, table: Tensor, points: Tensor) -> Tensor:
         """Read tables, shape (C, X * Y * Z), at world points, shape (M, 3) mm; returns (C, M). Edges go on constant."""

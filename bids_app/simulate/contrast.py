@@ -99,7 +99,8 @@ class Levels:
     """Brightness drawn for one image of one participant, white matter = 1.
 
     ``horns`` multiplies the grey contrast in the quadrants (left front, right front, left back, right back);
-    ``columns`` is the relative difference of the posterior columns to the rest of the white matter.
+    ``texture`` and ``tracts`` are the spread of white matter in spots and in bundles along the cord; ``columns`` is the
+    relative difference of the posterior columns to the rest of the white matter.
     """
 
     grey: float
@@ -111,6 +112,7 @@ class Levels:
     ligament: float
     horns: tuple[float, float, float, float]
     texture: float
+    tracts: float
     columns: float
 
 
@@ -147,6 +149,7 @@ def _levels(draw: Draw, palette: Palette, csf: float) -> Levels:
         ligament=draw.uniform(*palette.ligament),
         horns=(left_front, right_front, left_back, right_back),
         texture=draw.uniform(0.0, 0.06),
+        tracts=draw.uniform(-0.11, 0.11),
         columns=(1 if palette.lesion[1] > 0.1 else -1) * draw.uniform(-0.18, 0.14),
     )
 

@@ -45,6 +45,7 @@ class Body:
     lesions: tuple[Lesion, ...]
     lesion_shape: Field
     fine: Field
+    tracts: Field
     coarse: Field
     roots: Tensor
     vertebra_mm: tuple[float, float]
@@ -79,6 +80,7 @@ def draw_body(draw: Draw, anatomy: Anatomy, lesions: tuple[Lesion, ...], low: Te
         lesions=lesions,
         lesion_shape=lesion_noise(draw.fork(), low, high),
         fine=Field(draw.fork(), 3, low, high, (2.5, 2.5, 5.0)),
+        tracts=Field(draw.fork(), 1, low, high, (2.2, 2.2, 18.0)),
         coarse=Field(draw.fork(), 3, low, high, (9.0, 9.0, 14.0)),
         roots=roots,
         vertebra_mm=(draw.uniform(13, 24), draw.uniform(18, 34)),
@@ -130,7 +132,7 @@ class Scene:
     near : tensor of int, shape (N,)
     close : Local
         The near points, shapes (N,).
-    grey, root, root_signal : tensor, shape (N,)
+    grey, tracts, root, root_signal : tensor, shape (N,)
     occupancy : tuple of tensor, shape (N,)
         One for each lesion.
     fine, coarse : tensor, shape (3, M)
@@ -144,6 +146,7 @@ class Scene:
     close: Local
     grey: Tensor
     occupancy: tuple[Tensor, ...]
+    tracts: Tensor
     root: Tensor
     root_signal: Tensor
     fine: Tensor
@@ -163,26 +166,26 @@ class Scene:
         return self.spread(total)
 
 
-def look(
-    body: Body, points: Tensor, textures: tuple[Tensor, Tensor, Tensor] | None = None, columns: int = 0
-) -> Scene:
+def look(body: Body, points: Tensor, textures: tuple[Tensor, ...] = (), columns: int = 0) -> Scene:
     """Evaluate a body at points, shape (M, 3) world mm.
 
     Parameters
     ----------
     textures : tuple of tensor, optional
-        The fields ``lesion_shape`` (1, M), ``fine`` (3, M) and ``coarse`` (3, M) at the points, where they are known
-        already.
+        The fields ``lesion_shape`` (1, M), ``tracts`` (1, M), ``fine`` (3, M) and ``coarse`` (3, M) at the points, where
+        they are known already.
     columns : int
         Where the points form a grid whose last axis runs along z: its length.
     """
     local = body.anatomy.local(points, columns)
     near = torch.nonzero((local.canal_distance < 2.5) | (local.cord_distance < 2.5)).flatten()
     close = Local(*(getattr(local, entry.name)[near] for entry in fields(Local)))
-    if textures is None:
-        noise, fine, coarse = body.lesion_shape(points[near])[0], body.fine(points), body.coarse(points)
+    if textures:
+        shape, tracts, fine, coarse = textures
+        shape, tracts = shape[:, near], tracts[:, near]
     else:
-        noise, fine, coarse = textures[0][0, near], textures[1], textures[2]
+        shape, tracts = body.lesion_shape(points[near]), body.tracts(points[near])
+        fine, coarse = body.fine(points), body.coarse(points)
     root, root_signal = _roots(body, close)
     return Scene(
         local=local,
@@ -190,9 +193,11 @@ def look(
         close=close,
         grey=grey_matter(close, body.grey_form, fine[:2, near]),
         occupancy=tuple(
-            occupancy(lesion, (close.u, close.v, close.z), body.anatomy.half_mm(lesion.z), noise) * close.cord
+            occupancy(lesion, (close.u, close.v, close.z), body.anatomy.half_mm(lesion.z), shape[0])
+            * close.cord
             for lesion in body.lesions
         ),
+        tracts=tracts[0],
         root=root,
         root_signal=root_signal,
         fine=fine,
@@ -233,7 +238,9 @@ def _cord_signal(body: Body, scene: Scene, fine: Tensor, levels: Levels, sequenc
     behind = torch.sigmoid((-local.v - 0.2 * local.half_ap) / 0.5) * torch.sigmoid(
         (0.45 * local.half_rl - local.u.abs()) / 0.5
     )
-    cord = 1 + levels.columns * behind + (levels.grey - 1) * scene.grey * factor + levels.texture * fine[0]
+    cord = 1 + levels.columns * behind + (levels.grey - 1) * scene.grey * factor
+    # Bundles of fibres differ along the whole cord, and between sequences: lighter in one, darker in another.
+    cord = cord + levels.texture * fine[0] + levels.tracts * scene.tracts
     for fissure, toward in zip(body.fissures, (local.v, -local.v), strict=True):
         inside = torch.sigmoid((toward - local.half_ap + fissure.depth_mm) / 0.25) * torch.exp(
             -(local.u**2) / (2 * fissure.width_mm**2)
