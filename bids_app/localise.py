@@ -36,7 +36,7 @@ REACH = 2
 #: Probability along the path from which the cord is taken to be there.
 PRESENT = 0.5
 #: Mean probability along the path from which it is taken to be a cord. Brains and noise stay well below it.
-CONFIDENT = 0.8
+CONFIDENT = 0.6
 #: Pieces of cord closer than this along the cord are one.
 GAP_MM = 12.0
 MINIMUM_LENGTH_MM = 20.0
