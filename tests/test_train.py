@@ -5,13 +5,14 @@ import pytest
 import torch
 
 from bids_app.model.network import NetworkConfig
+from bids_app.segment import Operating
 from bids_app.sequences import SLOTS
 from bids_app.simulate.draw import Draw
 from bids_app.simulate.patches import PRESENCE, Patch, _acquired
 from bids_app.train.loop import Run, Source, TrainConfig, train
 from bids_app.train.losses import dice
 from bids_app.train.methods import METHODS, Dropout
-from bids_app.train.operating import Setting, measure
+from bids_app.train.operating import measure
 from bids_app.train.samples import Pool, cord_example, lesion_example
 
 SHAPE = (12, 12, 8)
@@ -121,10 +122,10 @@ def test_operating_point_counts_lesions_and_false_ones():
     noise = np.zeros_like(good)
     noise[9:11, 9:11, 9:11] = 0.55
     points = {point.setting: point for point in measure([(stray, lesion), (noise, np.zeros_like(lesion))])}
-    low = points[Setting(0.5, 0.0, 0.0)]
+    low = points[Operating(0.5, 0.0, 0.0)]
     assert low.false_per_sample == 1
     assert low.counts == (1, 0, 1, 2)
-    assert points[Setting(0.5, 0.8, 0.0)].counts == (1, 0, 1, 0)
-    assert points[Setting(0.5, 0.0, 3.0)].counts == (1, 0, 1, 0)
-    assert points[Setting(0.5, 0.9, 0.0)].counts == (0, 1, 0, 0)
-    assert points[Setting(0.6, 0.0, 0.0)].counts == (0, 1, 0, 1)
+    assert points[Operating(0.5, 0.0, 0.8)].counts == (1, 0, 1, 0)
+    assert points[Operating(0.5, 3.0, 0.0)].counts == (1, 0, 1, 0)
+    assert points[Operating(0.5, 0.0, 0.9)].counts == (0, 1, 0, 0)
+    assert points[Operating(0.6, 0.0, 0.0)].counts == (0, 1, 0, 1)

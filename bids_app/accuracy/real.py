@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import space
+from ..evaluate.scores import LEAST_IOU
 from ..segment import Segmenter
 from .paint import Painted, draw_sets, paint, volume_mm3
 from .scans import LESION_FREE, PAIRS, Scan
@@ -16,7 +18,6 @@ from .scans import LESION_FREE, PAIRS, Scan
 SEED, SETS, EACH = 20_240_601, 5, 3
 #: A painted lesion counts as found from this share of its voxels, as NeuroPoly counts.
 LEAST_SHARE = 0.10
-LEAST_IOU = 0.2
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,8 @@ def false_lesions(scans: dict[str, Scan], segmenter: Segmenter) -> Iterator[str]
     yield "false lesions on scans that are taken to have none"
     total = 0
     for name, scan in scans.items():
-        _, _, lesions = segmenter.find(scan.crop)
+        probability, _, lesions = segmenter.find(scan.crop)
         total += len(lesions)
-        probability = segmenter.probability(scan.crop)
         volume = sum(lesion.volume_mm3 for lesion in lesions)
         yield f"  {name}\t{len(lesions)}\t{volume:.0f} mm3\thighest probability {probability.max():.2f}"
     yield f"  total\t{total} in {len(scans)} scans"
@@ -102,7 +102,7 @@ def _overlap(instances: NDArray[np.int32], truth: NDArray[np.bool_]) -> tuple[fl
         return 0.0, 0.0, 0.0
     touching = [int(n) for n in np.unique(instances[truth]) if n]
     ious = [float((truth & (instances == n)).sum() / (truth | (instances == n)).sum()) for n in touching]
-    marked = float(np.isin(instances, touching).sum()) * 0.125 if touching else 0.0
+    marked = float(np.isin(instances, touching).sum()) * space.SPACING_MM**3 if touching else 0.0
     return float((instances[truth] > 0).mean()), max(ious, default=0.0), marked
 
 

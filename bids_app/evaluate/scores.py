@@ -92,10 +92,15 @@ def count_iou20(prediction: Mask, reference: Mask, voxel_mm3: float = 1.0) -> Co
     """Count lesions by the rule ``iou20``. One predicted lesion may serve several reference lesions, and the other way round."""
     del voxel_mm3
     table = overlaps(prediction, reference, CONNECTED)
+    hit = hits_iou20(table)
+    return _counts(np.asarray(hit.any(axis=1)), np.asarray(hit.any(axis=0)))
+
+
+def hits_iou20(table: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Say which reference lesions (rows) and predicted ones (columns) have an IoU of at least 0.2, from `overlaps`."""
     size_r, size_p = table.sum(axis=1)[1:], table.sum(axis=0)[1:]
     shared = table[1:, 1:]
-    hit = shared >= LEAST_IOU * (size_r[:, None] + size_p[None, :] - shared)
-    return _counts(hit.any(axis=1), hit.any(axis=0))
+    return np.asarray(shared >= LEAST_IOU * (size_r[:, None] + size_p[None, :] - shared))
 
 
 def count_overlap25(prediction: Mask, reference: Mask, voxel_mm3: float = 1.0) -> Counts:

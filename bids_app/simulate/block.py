@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .. import space
 from .anatomy import Anatomy
 from .tissue import Body, Scene, look
 
-SPACING_MM = 0.5
 #: Half the width of the table in plane, mm: the crop, and room for tilt, motion and blur.
 HALF_MM = 16.0
 #: How far the table goes on beyond the crop along the cord, mm.
@@ -66,7 +66,7 @@ class Block:
     def sample(self, table: Tensor, points: Tensor) -> Tensor:
         """Read tables, shape (C, X * Y * Z), at world points, shape (M, 3) mm; returns (C, M). Edges go on constant."""
         count = len(self.centre)
-        height = ((points[:, 2] - self.z0) / SPACING_MM).clamp(0, count - 1.001)
+        height = ((points[:, 2] - self.z0) / space.SPACING_MM).clamp(0, count - 1.001)
         low = height.long()
         weight = (height - low)[:, None]
         centre = self.centre[low] * (1 - weight) + self.centre[low + 1] * weight
@@ -81,9 +81,9 @@ class Block:
 def make_block(anatomy: Anatomy, z_low: float, z_high: float, aside_mm: float, device: torch.device) -> Block:
     """Lay a table around the cord between two heights (world mm), or beside it (``aside_mm`` to the left)."""
     low = z_low - BEYOND_MM
-    count = int((z_high - z_low + 2 * BEYOND_MM) / SPACING_MM) + 1
-    z = torch.arange(count, device=device) * SPACING_MM
-    side = torch.arange(-HALF_MM, HALF_MM + SPACING_MM / 2, SPACING_MM, device=device)
+    count = int((z_high - z_low + 2 * BEYOND_MM) / space.SPACING_MM) + 1
+    z = torch.arange(count, device=device) * space.SPACING_MM
+    side = torch.arange(-HALF_MM, HALF_MM + space.SPACING_MM / 2, space.SPACING_MM, device=device)
     centre = anatomy.centre(z + low)
     centre[:, 0] -= aside_mm
     return Block(low, centre, (side, side, z))

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from .. import space
-from ..evaluate.scores import CONNECTED, LEAST_IOU, Counts, overlaps
+from ..evaluate.scores import CONNECTED, Counts, hits_iou20, overlaps
 from ..model.network import MultiSequenceNet
+from ..segment import Operating
 from ..simulate.draw import Draw
 from ..simulate.patches import PRESENCE, Patch, make_patch
 from .methods import METHODS, Dropout, t2sag_alone
@@ -29,19 +30,10 @@ FIRST_SEED = 5_000_000_000
 
 
 @dataclass(frozen=True)
-class Setting:
-    """From what on something is a lesion: voxels, its most probable voxel, and its volume."""
-
-    threshold: float
-    least_peak: float
-    minimum_volume_mm3: float
-
-
-@dataclass(frozen=True)
 class Point:
     """One setting and what it gave on the validation samples; false lesions are those in samples without any lesion."""
 
-    setting: Setting
+    setting: Operating
     counts: Counts
     false_per_sample: float
 
@@ -62,12 +54,11 @@ class Components:
 
     def count(self, least_peak: float, minimum_mm3: float) -> Counts:
         """Count by the rule ``iou20`` the components that a setting keeps."""
-        size_p, size_r = self.overlap.sum(axis=0)[1:], self.overlap.sum(axis=1)[1:]
-        kept = (self.peak >= least_peak) & (size_p * space.SPACING_MM**3 >= minimum_mm3)
-        shared, size_p = self.overlap[1:, 1:][:, kept], size_p[kept]
-        hit = shared >= LEAST_IOU * (size_r[:, None] + size_p[None, :] - shared)
+        volume_mm3 = self.overlap.sum(axis=0)[1:] * space.SPACING_MM**3
+        kept = (self.peak >= least_peak) & (volume_mm3 >= minimum_mm3)
+        hit = hits_iou20(self.overlap)[:, kept]
         found, right = int(hit.any(axis=1).sum()), int(hit.any(axis=0).sum())
-        return Counts(found, len(size_r) - found, right, len(size_p) - right)
+        return Counts(found, len(hit) - found, right, hit.shape[1] - right)
 
 
 Map = tuple[NDArray[np.float32], NDArray[np.bool_]]
@@ -146,7 +137,7 @@ def measure(maps: Sequence[Map]) -> list[Point]:
             false = sum(count.wrong for count, empty in zip(counts, free, strict=True) if empty)
             points.append(
                 Point(
-                    Setting(threshold, peak, volume),
+                    Operating(threshold, volume, peak),
                     sum(counts, Counts(0, 0, 0, 0)),
                     false / max(1, sum(free)),
                 )
