@@ -44,6 +44,9 @@ def test_a_run_leaves_weights_card_log_and_plot(tmp_path):
     assert 0 < weights.card["operating_point"]["threshold"] < 1
     assert len(losses(tmp_path)) == 3
     assert (tmp_path / "loss.png").stat().st_size > 1000
+    other = call(tmp_path, "--steps", 3, "--norm", "instance")
+    assert other.returncode == 2
+    assert "another network" in other.stderr
 
 
 def test_wrong_methods_are_refused_in_words(tmp_path, caplog):

@@ -16,6 +16,7 @@ import torch
 from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
+from ..errors import UsageError
 from ..model.network import MultiSequenceNet, NetworkConfig
 from ..simulate.draw import Draw
 from ..simulate.patches import Patch
@@ -171,12 +172,23 @@ class Run:
         part.replace(path)
 
     def resume(self, path: Path) -> None:
-        """Go on from a checkpoint."""
+        """Go on from a checkpoint.
+
+        Raises
+        ------
+        UsageError
+            It holds another network.
+        """
         state = torch.load(path, weights_only=True, map_location=self.device)
         self.step = int(state["step"])
         if self.network.tied and self.step > self.config.untie_at:
             self.untie()
-        self.network.load_state_dict(state["network"])
+        try:
+            self.network.load_state_dict(state["network"])
+        except RuntimeError as error:
+            raise UsageError(
+                f"{path} holds a run of another network.", "Give its options again, or another folder."
+            ) from error
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.best, self.stale = float(state.get("best", self.best)), int(state.get("stale", 0))
