@@ -5,9 +5,11 @@ The ranges are priors of this simulator, chosen from general MR physics, not mea
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from .draw import Draw
+from .lesions import LEAST_CHANGE
 
 Range = tuple[float, float]
 
@@ -33,12 +35,12 @@ class Palette:
 
 
 _T2 = Palette(
-    (1.0, 1.4), (1.3, 5.0), (0.25, 1.15), (0.15, 1.4), (0.4, 2.0), (0.15, 0.7), (0.05, 0.4), (0.08, 0.8), 0.65
+    (1.0, 1.4), (1.3, 5.0), (0.25, 1.15), (0.15, 1.4), (0.4, 2.0), (0.15, 0.7), (0.05, 0.4), (0.15, 0.8), 0.65
 )
 PALETTES: dict[str, Palette] = {
     "T2Sag": _T2,
     "STIR": Palette(
-        (1.0, 1.4), (1.3, 5.0), (0.1, 0.5), (0.1, 1.0), (0.02, 0.3), (0.2, 0.7), (0.05, 0.4), (0.1, 0.9), 0.9
+        (1.0, 1.4), (1.3, 5.0), (0.1, 0.5), (0.1, 1.0), (0.02, 0.3), (0.2, 0.7), (0.05, 0.4), (0.15, 0.9), 0.9
     ),
     "T2starAx": Palette(
         (1.02, 1.65),
@@ -48,7 +50,7 @@ PALETTES: dict[str, Palette] = {
         (0.3, 1.5),
         (0.3, 1.0),
         (0.05, 0.5),
-        (0.08, 0.6),
+        (0.14, 0.65),
         0.9,
     ),
     "T1": Palette(
@@ -59,7 +61,7 @@ PALETTES: dict[str, Palette] = {
         (1.1, 2.6),
         (0.4, 0.9),
         (0.1, 0.5),
-        (-0.35, 0.02),
+        (-0.4, -0.1),
         0.25,
     ),
     "T2Ax": Palette(
@@ -70,7 +72,7 @@ PALETTES: dict[str, Palette] = {
         (0.4, 2.0),
         (0.15, 0.7),
         (0.05, 0.4),
-        (0.08, 0.8),
+        (0.15, 0.8),
         0.8,
     ),
     "MP2RAGE": Palette(
@@ -81,7 +83,7 @@ PALETTES: dict[str, Palette] = {
         (0.8, 1.6),
         (0.4, 0.8),
         (0.1, 0.5),
-        (-0.5, -0.08),
+        (-0.5, -0.12),
         0.9,
         True,
     ),
@@ -155,16 +157,14 @@ def _levels(draw: Draw, palette: Palette, csf: float) -> Levels:
 
 
 def lesion_change(draw: Draw, sequence: str, strength: float, visibility: float | None = None) -> float:
-    """Draw the relative change of signal of one lesion in one sequence; 0 where it does not show.
+    """Draw the relative change of signal of one lesion in one sequence; below `LEAST_CHANGE` where it does not show.
 
     ``strength`` in 0..1 belongs to the lesion: a lesion that is faint in one sequence tends to be faint in
     the others.
     """
     palette = PALETTES[sequence]
+    low, high = sorted(palette.lesion, key=abs)
     if not draw.chance(palette.visibility if visibility is None else visibility):
-        return 0.0
-    low, high = palette.lesion
+        return math.copysign(draw.uniform(0, LEAST_CHANGE), high)
     position = min(max(0.7 * strength + 0.3 * draw.uniform(0, 1), 0.0), 1.0)
-    if low < 0:
-        low, high = high, low
     return low + (high - low) * position

@@ -16,8 +16,8 @@ from .draw import Draw, Field
 
 #: Chance of the lateral, posterior and anterior column.
 COLUMNS = (0.589, 0.353, 0.058)
-#: A change of signal below this is not a lesion that anyone could see.
-LEAST_CHANGE = 0.03
+#: A change of signal below this is not a lesion that a reader would mark.
+LEAST_CHANGE = 0.1
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,7 @@ def make_patch(
     presence: Mapping[str, float] = PRESENCE,
     levels: Callable[[Draw, str], Levels] = draw_levels,
     protocol: Callable[[Draw, str], Protocol] = draw_protocol,
+    visibility: float | None = None,
 ) -> Patch:
     """Make one sample; equal seeds give equal samples on the same kind of device.
 
@@ -85,6 +86,8 @@ def make_patch(
         Draws the brightness of the tissues in a sequence.
     protocol : callable
         Draws how a sequence is acquired.
+    visibility : float, optional
+        Chance that a sequence shows a lesion; by default each sequence has its own.
     """
     draw = Draw(seed)
     names = _acquired(draw, most, presence)
@@ -93,7 +96,7 @@ def make_patch(
     level = draw.uniform(1.2, 8.5) if draw.chance(0.5) else draw.uniform(1.2, 20.0)
     anatomy = draw_anatomy(draw.fork(), -half, half, level)
     points = _crop(draw.fork(), anatomy, length, aside_mm).to(device)
-    lesions = _lesions(draw.fork(), names, half)
+    lesions = _lesions(draw.fork(), names, half, visibility)
     reach = torch.tensor([20.0, 20.0, half + 12.0])
     body = draw_body(draw.fork(), anatomy, lesions, -reach, reach)
     block = make_block(anatomy, -half, half, aside_mm, device)
@@ -120,11 +123,11 @@ def _acquired(draw: Draw, most: int, presence: Mapping[str, float]) -> list[str]
     return names
 
 
-def _lesions(draw: Draw, names: list[str], half: float) -> tuple[Lesion, ...]:
+def _lesions(draw: Draw, names: list[str], half: float, visibility: float | None) -> tuple[Lesion, ...]:
     count = 0 if draw.chance(0.42) else min(6, 1 + int(-math.log(1 - draw.uniform(0, 0.999)) * 1.5))
     lesions = draw_lesions(draw, count, -half - 3, half + 3)
     return tuple(
-        replace(lesion, change={name: lesion_change(draw, name, lesion.strength) for name in names})
+        replace(lesion, change={name: lesion_change(draw, name, lesion.strength, visibility) for name in names})
         for lesion in lesions
     )
 

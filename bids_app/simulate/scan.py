@@ -18,6 +18,8 @@ from .draw import Draw
 See = Callable[[Tensor], Tensor]
 #: Points are evaluated in blocks of about this many.
 BLOCK = 400_000
+#: Standard deviation of the noise, relative to white matter.
+NOISE = (0.015, 0.1)
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def draw_protocol(draw: Draw, sequence: str) -> Protocol:
         gap_mm=gap,
         tilt=draw.normal(0, 8) if plane == AXIAL else draw.normal(0, 2),
         roll=draw.normal(0, 2),
-        noise=draw.log_uniform(0.015, 0.14),
+        noise=draw.log_uniform(*NOISE),
         blur_mm=in_plane * (draw.uniform(0.15, 0.4) if rings else draw.uniform(0.25, 0.75)),
         shading=draw.uniform(0, 0.35),
         truncation=draw.uniform(0.4, 0.85) if rings else 1.0,

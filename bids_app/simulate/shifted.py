@@ -9,8 +9,8 @@ from .contrast import Levels, draw_levels
 from .draw import Draw
 from .scan import Protocol, draw_protocol
 
-#: Training draws noise from 0.015 to 0.14 of white matter, axial slices up to 7.5 mm, sagittal ones up to 4.2 mm.
-NOISE = (0.14, 0.2)
+#: Training draws noise up to 0.1 of white matter (`scan.NOISE`), axial slices up to 7.5 mm, sagittal ones up to 4.2 mm.
+NOISE = (0.1, 0.15)
 AXIAL_MM, SAGITTAL_MM = (7.5, 9.0), (4.2, 5.0)
 
 

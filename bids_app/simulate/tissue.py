@@ -252,9 +252,14 @@ def _cord_signal(body: Body, scene: Scene, fine: Tensor, levels: Levels, sequenc
     for lesion, inside in zip(body.lesions, scene.occupancy, strict=True):
         change = lesion.change.get(sequence, 0.0)
         if change:
-            # A lesion replaces what lies beneath it; the grey matter shows through only partly.
-            cord = cord + inside * ((1 + change) * (0.5 + 0.5 * cord) - cord)
+            cord = cord + inside * (_lesion_level(cord, change) - cord)
     return cord
+
+
+def _lesion_level(cord: Tensor, change: float) -> Tensor:
+    """Return the signal of lesion tissue: the grey matter shows through only partly, but is brightened or darkened too."""
+    level, least = (1 + change) * (0.5 + 0.5 * cord), (1 + 0.5 * change) * cord
+    return torch.maximum(level, least) if change > 0 else torch.minimum(level, least)
 
 
 def _roots(body: Body, local: Local) -> tuple[Tensor, Tensor]:

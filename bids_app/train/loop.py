@@ -117,7 +117,7 @@ class Run:
             self.network.encoders[T2SAG].requires_grad_(False)
         learning = [p for p in self.network.parameters() if p.requires_grad]
         self.optimiser = torch.optim.AdamW(
-            learning, lr=self.config.learning_rate, weight_decay=self.config.weight_decay
+            learning, lr=self.config.learning_rate, weight_decay=self.config.weight_decay, fused=True
         )
         self.parallel: torch.nn.Module = self.network
         if distributed.is_initialized():
@@ -212,8 +212,7 @@ class Run:
         # A young average would hold on to the random start.
         keep = min(self.config.average, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            for mean, value in zip(self.average.parameters(), self.network.parameters(), strict=True):
-                mean.lerp_(value, 1 - keep)
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - keep)
         self.step += 1
         return float(loss.detach())
 

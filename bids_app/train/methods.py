@@ -51,13 +51,16 @@ class Dropout:
     ----------
     alone : float
         Chance that T2Sag is shown alone, where there are others.
+    single : float
+        Else: chance of one sequence, whichever.
     without : float
         Else: chance that T2Sag is left out, where there are others.
     subset : float
         Else: chance of a random subset.
     """
 
-    alone: float = 0.4
+    alone: float = 0.3
+    single: float = 0.3
     without: float = 0.2
     subset: float = 0.4
 
@@ -66,11 +69,12 @@ class Dropout:
         rows = list(range(len(slots)))
         if len(rows) == 1:
             return rows
-        if T2SAG in slots:
-            if draw.chance(self.alone):
-                return [slots.index(T2SAG)]
-            if draw.chance(self.without):
-                rows.remove(slots.index(T2SAG))
+        if T2SAG in slots and draw.chance(self.alone):
+            return [slots.index(T2SAG)]
+        if draw.chance(self.single):
+            return [draw.integer(0, len(slots) - 1)]
+        if T2SAG in slots and draw.chance(self.without):
+            rows.remove(slots.index(T2SAG))
         if len(rows) > 1 and draw.chance(self.subset):
             count = draw.integer(1, len(rows) - 1)
             while len(rows) > count:

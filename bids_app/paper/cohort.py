@@ -1,0 +1,96 @@
+"""Simulated people with the sequences of the paper's cohorts, made once and kept on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from .. import space
+from ..files import writing
+from ..segment import Crop
+from ..sequences import SLOTS
+from ..simulate.cohorts import Member, walsh2024
+from ..simulate.patches import Patch, make_patch
+
+#: Length of cord of each person, in slices of 0.5 mm.
+LENGTH = 128
+#: Far from the seeds of training samples and of each other.
+TRAINING_SEED, TEST_SEED = 20_000_000_000, 21_000_000_000
+#: Every sequence shows a lesion with this chance where visibility is made equal: about the mean over sequences.
+EQUAL_VISIBILITY = 0.75
+
+
+@dataclass(frozen=True, eq=False)
+class Person:
+    """One simulated participant: 64 mm of cord in the common space, seen by the sequences that the cohort has."""
+
+    cohort: str
+    patch: Patch
+
+    @property
+    def sequences(self) -> tuple[str, ...]:
+        """Sequences, in the table's order."""
+        return tuple(SLOTS[slot] for slot in self.patch.slots)
+
+    def crop(self, names: Sequence[str]) -> Crop:
+        """Return what the segmenter takes, with some of the sequences."""
+        rows = [self.sequences.index(name) for name in names]
+        grid = space.Grid(self.patch.cord.shape, np.diag([-0.5, 0.5, 0.5, 1.0]))
+        return Crop(
+            self.patch.images[rows].astype(np.float32),
+            self.patch.coverage[rows],
+            self.patch.cord.astype(np.float32),
+            np.zeros((self.patch.cord.shape[2], 2), np.int64),
+            grid,
+            tuple(names),
+        )
+
+
+def training_members() -> list[Member]:
+    """Return the 247 participants that are learned from."""
+    return walsh2024()
+
+
+def test_members() -> list[Member]:
+    """Return other participants with the compositions of the cohorts that are tested on: A and C."""
+    return [member for member in walsh2024() if member.cohort in ("A", "C")]
+
+
+def people(
+    folder: Path, members: Sequence[Member], seed: int, visibility: float | None, length: int, workers: int
+) -> list[Person]:
+    """Return simulated people; those that lie in ``folder`` are read, the others are made and put there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{number:04d}.npz" for number in range(len(members))]
+    missing = [number for number, path in enumerate(paths) if not path.exists()]
+    jobs = [(paths[number], members[number], seed + number) for number in missing]
+    if missing:
+        with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+            list(pool.map(partial(_make, visibility=visibility, length=length), jobs, chunksize=2))
+    return [Person(member.cohort, _read(path)) for path, member in zip(paths, members, strict=True)]
+
+
+def _make(job: tuple[Path, Member, int], visibility: float | None, length: int) -> None:
+    torch.set_num_threads(1)
+    path, member, seed = job
+    presence = {name: float(name in member.sequences) for name in SLOTS}
+    patch = make_patch(seed, length, len(SLOTS), presence=presence, visibility=visibility)
+    part = path.with_suffix(".part.npz")
+    with writing(path):
+        np.savez_compressed(
+            part, images=patch.images, coverage=patch.coverage, slots=patch.slots, visible=patch.visible, cord=patch.cord
+        )  # fmt: skip
+        part.replace(path)
+
+
+def _read(path: Path) -> Patch:
+    with np.load(path) as arrays:
+        slots = tuple(int(slot) for slot in arrays["slots"])
+        return Patch(arrays["images"], arrays["coverage"], slots, arrays["visible"], arrays["cord"])

@@ -1,0 +1,73 @@
+"""``mscord-evaluate --paper OUT``: the paper's experiments on simulated cohorts."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from ..errors import ExitCode
+
+#: Every sequence shows a lesion by its own chance, or all by the same.
+VISIBILITIES = ("prior", "equal")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``--paper`` to a command line."""
+    group = parser.add_argument_group("with --paper")
+    add = group.add_argument
+    add("--steps", type=int, default=1500, help="training steps of every run")
+    add("--batch", type=int, default=4, help="samples a step")
+    add("--seeds", type=int, default=3, help="runs of each method")
+    add("--methods", nargs="+", metavar="METHOD", help="methods to train (default: all)")
+    add("--visibility", nargs="+", choices=VISIBILITIES, default=list(VISIBILITIES),
+        help="lesions as visible as the simulator's prior says, or equally visible in every sequence")  # fmt: skip
+    add("--training", type=int, default=0, metavar="N", help="participants to learn from; 0: all 247")
+    add("--testing", type=int, default=0, metavar="N", help="participants to test on; 0: all 115 of cohorts A and C")
+    add("--length", type=int, default=128, help="length of each simulated cord, in slices of 0.5 mm")
+    add("--channels", type=_channels, default=(8, 16, 32, 64), metavar="N,N,...", help="features per level of the network")
+    add("--device", default="cpu", help="cpu, cuda or cuda:N")
+    add("--workers", type=int, default=1, help="processes that simulate, train and score")
+
+
+def _channels(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(","))
+
+
+def run(options: argparse.Namespace) -> ExitCode:
+    """Train and score what is missing, print the tables, and write them to ``OUT/paper.md``.
+
+    Raises
+    ------
+    UsageError
+        There is no method of a given name.
+    """
+    from ..errors import UsageError
+    from ..files import write_text
+    from ..train.methods import METHODS
+    from .cohort import EQUAL_VISIBILITY
+    from .report import report
+    from .runs import BASELINE, Plan, train_all
+    from .scoring import score_method
+
+    # The one that the others are compared with comes first.
+    methods = sorted(options.methods or METHODS, key=lambda name: name != BASELINE)
+    if unknown := [name for name in methods if name not in METHODS]:
+        raise UsageError(f"There is no method {', '.join(unknown)}.", f"Choose from {', '.join(METHODS)}.")
+    if any(METHODS[name].frozen for name in methods) and BASELINE not in methods:
+        raise UsageError("The frozen encoder comes from the baseline.", f"Add {BASELINE} to --methods.")
+    plan = Plan(
+        Path(options.paper), options.steps, options.batch, options.seeds, options.training, options.testing,
+        options.length, options.channels, options.device, options.workers,
+    )  # fmt: skip
+    results = {}
+    for visibility in options.visibility:
+        chance = EQUAL_VISIBILITY if visibility == "equal" else None
+        train_all(plan, visibility, chance, methods)
+        results[visibility] = {
+            name: score_method(plan, visibility, chance, name, METHODS[name].t2sag_only) for name in methods
+        }
+    text = "\n".join(report(plan, results)) + "\n"
+    write_text(plan.out / "paper.md", text)
+    sys.stdout.write(text)
+    return ExitCode.OK

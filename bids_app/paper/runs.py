@@ -1,0 +1,157 @@
+"""Train the compared methods on one cohort for equally many steps; every run goes on where it stopped."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+
+from ..model import checkpoint
+from ..train.crops import Crop as TrainingCrop
+from ..train.crops import CropSource
+from ..train.loop import Source, TrainConfig, train
+from ..train.methods import METHODS
+from ..train.samples import lesion_example
+from ..train.tasks import TASKS
+from .cohort import TRAINING_SEED, Person, people, training_members
+
+log = logging.getLogger(__name__)
+
+BASELINE, OURS = "t2sag-baseline", "mean-imputation"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is run.
+
+    Attributes
+    ----------
+    out : Path
+    steps : int
+        For every run, pre-training included.
+    seeds : int
+        Runs of each method.
+    training, testing : int
+        How many of the cohorts' participants are used; 0 for all.
+    length : int
+        Slices of 0.5 mm of each simulated cord.
+    channels : tuple of int
+        Of the network, per level: half those of the weights that ship, so that a run fits on two cores.
+    device : str
+    workers : int
+        Processes.
+    """
+
+    out: Path
+    steps: int = 1500
+    batch: int = 4
+    seeds: int = 3
+    training: int = 0
+    testing: int = 0
+    length: int = 128
+    channels: tuple[int, ...] = (8, 16, 32, 64)
+    device: str = "cpu"
+    workers: int = 1
+
+    @property
+    def config(self) -> TrainConfig:
+        """What all runs have in common."""
+        return TrainConfig(
+            replace(TASKS["lesion"].network, channels=self.channels), self.steps, batch=self.batch,
+            pool_per_step=float(self.batch), save_every=100,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run: a way of drawing visibility (a folder's name), a method, a seed."""
+
+    visibility: str
+    method: str
+    seed: int
+
+    def folder(self, plan: Plan) -> Path:
+        """Return where the run lies."""
+        return plan.out / self.visibility / self.method / f"seed-{self.seed}"
+
+    def weights(self, plan: Plan) -> Path:
+        """Return the weights that the finished run leaves."""
+        return self.folder(plan) / "lesion.safetensors"
+
+    def is_done(self, plan: Plan) -> bool:
+        """Say whether these weights have been trained as the plan says."""
+        try:
+            card = json.loads(self.weights(plan).with_suffix(".json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return False
+        return bool(card["steps"] == plan.steps and card["batch"] == plan.batch)
+
+
+def train_all(plan: Plan, visibility: str, chance: float | None, methods: Sequence[str]) -> None:
+    """Train what is missing: the baselines first, since the frozen encoder comes from them."""
+    order = sorted(methods, key=lambda name: (METHODS[name].frozen, list(METHODS).index(name)))
+    for frozen in (False, True):
+        jobs = [
+            Job(visibility, method, seed)
+            for method in order if METHODS[method].frozen == frozen for seed in range(plan.seeds)
+        ]  # fmt: skip
+        jobs = [job for job in jobs if not job.is_done(plan)]
+        if jobs:
+            training_people(plan, visibility, chance)
+            # A process reads the cohort once and keeps it.
+            with ProcessPoolExecutor(min(plan.workers, len(jobs)), get_context("spawn")) as pool:
+                list(pool.map(partial(_run, plan=plan, chance=chance), jobs))
+
+
+_cohort: dict[tuple[Path, str], list[Person]] = {}
+
+
+def training_people(plan: Plan, visibility: str, chance: float | None) -> list[Person]:
+    """Return the people to learn from; they are simulated the first time."""
+    members = training_members()
+    if plan.training:
+        # Some of every cohort.
+        members = members[:: max(1, len(members) // plan.training)][: plan.training]
+    folder = plan.out / visibility / "training"
+    return people(folder, members, TRAINING_SEED, chance, plan.length, plan.workers)
+
+
+def _run(job: Job, plan: Plan, chance: float | None) -> None:
+    """Train one network to its end."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    torch.set_num_threads(1)
+    key = (plan.out, job.visibility)
+    if key not in _cohort:
+        _cohort[key] = training_people(plan, job.visibility, chance)
+    crops = tuple(
+        TrainingCrop(f"{number:04d}", person.patch, ()) for number, person in enumerate(_cohort[key])
+    )
+    config = replace(plan.config, method=job.method, seed=job.seed)
+    config = replace(config, network=replace(config.network, noise=METHODS[job.method].noise))
+    start = None
+    if METHODS[job.method].frozen:
+        start = checkpoint.load(Job(job.visibility, BASELINE, job.seed).weights(plan)).network
+    source = Source(CropSource(crops, _none, 0.0), lesion_example)
+    log.info("%s, %s, seed %d", job.visibility, job.method, job.seed)
+    done = train(config, source, job.folder(plan), device=torch.device(plan.device), start=start)
+    network = done.average.cpu()
+    network.untie()
+    card = {
+        "name": f"{job.method}, seed {job.seed}",
+        "data": "simulated cohort",
+        "steps": plan.steps,
+        "batch": plan.batch,
+    }
+    checkpoint.save(job.weights(plan), network, card)
+    (job.folder(plan) / "checkpoint.pt").unlink(missing_ok=True)
+
+
+def _none(seed: int) -> None:
+    raise AssertionError(f"nothing is simulated on the fly, yet sample {seed} was asked for")
