@@ -78,13 +78,20 @@ def read_volume(path: Path) -> tuple[NDArray[np.float32], Grid]:
     BadImageError
         As for `read_grid`; also truncated data, NaN or infinite values, and an image that is constant.
     """
-    data, grid = _read_finite(path)
+    data, grid = read_labels(path)
     if data.min() == data.max():
         raise BadImageError(f"{path.name} is empty: every voxel has the value {data.flat[0]:g}.")
     return data, grid
 
 
-def _read_finite(path: Path) -> tuple[NDArray[np.float32], Grid]:
+def read_labels(path: Path) -> tuple[NDArray[np.float32], Grid]:
+    """Read a mask or a map of labels as its numbers; an all-zero one is fine.
+
+    Raises
+    ------
+    BadImageError
+        As for `read_grid`; also truncated data, NaN or infinite values.
+    """
     image = _open(path)
     grid = _checked_grid(image, path)
     try:
@@ -113,7 +120,7 @@ def read_mask(path: Path) -> tuple[NDArray[np.bool_], Grid]:
     BadImageError
         As for `read_grid`; also truncated data, NaN or infinite values.
     """
-    data, grid = _read_finite(path)
+    data, grid = read_labels(path)
     return data > 0, grid
 
 

@@ -53,7 +53,7 @@ def write_table(path: Path, columns: Sequence[Column], rows: Sequence[Mapping[st
         The file cannot be written.
     """
     lines = ["\t".join(column.name for column in columns)]
-    lines += ["\t".join(_text(row.get(column.name)) for column in columns) for row in rows]
+    lines += ["\t".join(cell_text(row.get(column.name)) for column in columns) for row in rows]
     write_text(path, "\n".join(lines) + "\n")
 
 
@@ -72,7 +72,8 @@ def read_table(path: Path) -> list[dict[str, str]]:
     return [dict(zip(names, line.split("\t"), strict=True)) for line in lines]
 
 
-def _text(cell: Cell) -> str:
+def cell_text(cell: Cell) -> str:
+    """Return a cell as it stands in a table."""
     if cell is None or (isinstance(cell, float) and not math.isfinite(cell)):
         return MISSING
     if isinstance(cell, float):

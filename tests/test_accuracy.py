@@ -19,7 +19,7 @@ from bids_app.accuracy.scans import LESION_FREE, PAIRS, Scan
 from bids_app.accuracy.simulated import SUBSETS, interval, make_participant
 from bids_app.segment import Crop
 from bids_app.simulate.draw import Draw
-from bids_app.simulate.scan import draw_protocol
+from bids_app.simulate.scan import NOISE, draw_protocol
 from bids_app.simulate.shifted import shifted_protocol
 from bids_app.train import command
 
@@ -119,7 +119,7 @@ def test_test_participants_are_unlike_those_of_training():
     for name in ("T2Sag", "T2starAx", "MP2RAGE"):
         for seed in range(20):
             worse, usual = shifted_protocol(Draw(seed), name), draw_protocol(Draw(seed), name)
-            assert worse.noise >= scan.NOISE[1] or worse.slice_mm > max(4.2, usual.slice_mm)
+            assert worse.noise >= NOISE[1] or worse.slice_mm > max(4.2, usual.slice_mm)
     person = make_participant(0)
     assert person.crop.sequences == SUBSETS[-1]
     assert person.with_only(SUBSETS[0]).images.shape == (1, 48, 48, person.crop.cord.shape[2])

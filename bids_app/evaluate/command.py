@@ -1,119 +1,169 @@
-"""``mscord-evaluate``: compare predicted lesion masks with reference masks."""
+"""``mscord-evaluate``: compare predicted lesion masks with reference masks, and two methods with each other."""
 
 from __future__ import annotations
 
 import argparse
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..errors import BadImageError, ExitCode, MscordError, NothingToDoError, UsageError
+from ..errors import ExitCode, MscordError, NothingToDoError, UsageError
+
+if TYPE_CHECKING:
+    from ..tables import Cell
+    from .assess import Assessed
+    from .summary import Summary
 
 log = logging.getLogger("bids_app")
+#: Fewer pairs than this are not worth the start of further processes.
+FEW = 12
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line of ``mscord-evaluate``."""
     result = argparse.ArgumentParser(
         prog="mscord-evaluate",
-        description="Compare BIDS derivatives of lesion masks with reference masks, image by image.",
+        description="Compare lesion masks with reference masks: tables (TSV, Markdown), figures (SVG), one HTML page.",
     )
-    result.add_argument("predictions", type=Path, help="folder with predicted masks")
-    result.add_argument("references", type=Path, help="folder with reference masks")
-    result.add_argument("output_dir", type=Path, help="where metrics.tsv goes")
+    add = result.add_argument
+    add(
+        "predictions",
+        type=Path,
+        nargs="?",
+        help="folder with predicted masks, of mscord or of any other tool",
+    )
+    add("references", type=Path, nargs="?", help="folder with reference masks")
+    add("output_dir", type=Path, nargs="?", metavar="OUT", help="where the tables, figures and the page go")
+    add("--against", type=Path, metavar="DIR", help="predictions of another method, to compare with")
+    add(
+        "--names",
+        nargs=2,
+        metavar=("NAME", "OTHER"),
+        help="what to call the two methods (default: the folders' names)",
+    )
+    add("--workers", type=int, default=0, help="processes; 0: one for each core")
+    add("--paper", type=Path, metavar="OUT",
+        help="instead: repeat the experiments of Walsh et al. 2024 on a simulated cohort; goes on where it stopped")  # fmt: skip
     return result
 
 
 def main(argv: list[str] | None = None) -> int:
     """Evaluate; returns the exit status."""
-    options = parser().parse_args(argv)
+    return run(parser().parse_args(argv))
+
+
+def run(options: argparse.Namespace) -> int:
+    """Evaluate what a command line names; returns the exit status."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(message)s")
     try:
-        return int(evaluate(options.predictions, options.references, options.output_dir))
+        if options.output_dir is None:
+            raise UsageError(
+                "Three folders are needed: PREDICTIONS REFERENCES OUT.", "See mscord-evaluate --help."
+            )
+        return int(
+            evaluate(
+                options.predictions, options.references, options.output_dir, options.against, options.names, options.workers
+            )
+        )  # fmt: skip
     except MscordError as error:
         log.error("%s", error)
         return int(error.exit_code)
 
 
-def evaluate(predictions: Path, references: Path, output_dir: Path) -> ExitCode:
-    """Write ``metrics.tsv``, one row a pair of masks, and print the means.
+def evaluate(
+    predictions: Path,
+    references: Path,
+    output_dir: Path,
+    against: Path | None = None,
+    names: Sequence[str] | None = None,
+    workers: int = 0,
+) -> ExitCode:
+    """Write tables, figures and page, and print the summary.
 
-    Every mask without a partner or that does not fit its partner is named; the exit status is then not 0.
+    Every mask without a partner, or that cannot be evaluated, is named; the exit status is then not 0.
     """
-    from .pairs import pair
+    from .summary import compared, summarise
 
-    for folder in (predictions, references):
+    folders = [predictions, *([against] if against else [])]
+    for folder in (*folders, references):
         if not folder.is_dir():
             raise UsageError(f"{folder} is not a folder.")
+    titles = list(names or (folder.name for folder in folders))[: len(folders)]
+    if len(set(titles)) < len(titles):
+        titles = list(map(str, folders))
+    methods: dict[str, tuple[list[Assessed], Summary]] = {}
+    problems: list[str] = []
+    for title, folder in zip(titles, folders, strict=True):
+        good, bad = _assess(folder, references, workers)
+        problems += bad
+        methods[title] = (good, summarise(good))
+    for problem in problems:
+        log.error("%s", problem)
+    first, *second = methods.values()
+    comparison = compared(first[0], second[0][0]) if second else []
+    _write(output_dir, methods, comparison, str(references), problems)
+    return ExitCode.SOME_FAILED if problems else ExitCode.OK
+
+
+def _assess(predictions: Path, references: Path, workers: int) -> tuple[list[Assessed], list[str]]:
+    """Evaluate every pair; returns what could be, and a sentence on each problem."""
+    from ..machine import available_cores
+    from .assess import assess
+    from .pairs import pair
+
     pairs, problems = pair(predictions, references)
     if not pairs:
         raise NothingToDoError(
             f"No lesion mask in {predictions} has a partner in {references}.", " ".join(problems[:5])
         )
-    rows = []
-    for one in pairs:
-        try:
-            rows.append(
-                {
-                    "participant": one.participant,
-                    "session": one.session or "n/a",
-                    "image": one.image,
-                    **_scores(one.prediction, one.reference),
-                }
-            )
-        except BadImageError as error:
-            problems.append(str(error))
-    for problem in problems:
-        log.error("%s", problem)
-    _write(output_dir, rows)
-    return ExitCode.SOME_FAILED if problems else ExitCode.OK
+    count = workers or available_cores()
+    if len(pairs) < FEW or count == 1:
+        results = [assess(one) for one in pairs]
+    else:
+        with ProcessPoolExecutor(count, get_context("spawn")) as pool:
+            results = list(pool.map(assess, pairs, chunksize=4))
+    problems += [one.problem for one in results if one.problem]
+    good = [one for one in results if not one.problem]
+    if not good:
+        raise NothingToDoError(f"No pair of masks in {predictions} could be evaluated.", " ".join(problems))
+    return good, problems
 
 
-def _scores(prediction_path: Path, reference_path: Path) -> dict[str, float]:
-    import numpy as np
-
-    from .. import images
-    from . import scores
-
-    prediction, grid = images.read_mask(prediction_path)
-    reference, other = images.read_mask(reference_path)
-    if grid.shape != other.shape or not np.allclose(grid.affine, other.affine, atol=1e-2):
-        raise BadImageError(f"{prediction_path.name} and {reference_path.name} do not lie on the same grid.")
-    counts = {name: rule(prediction, reference, grid.voxel_volume_mm3) for name, rule in scores.RULES.items()}
-    return {
-        "dice": scores.dice(prediction, reference),
-        "sensitivity": scores.sensitivity(prediction, reference),
-        "precision": scores.precision(prediction, reference),
-        "volume_reference_mm3": float(reference.sum() * grid.voxel_volume_mm3),
-        "volume_prediction_mm3": float(prediction.sum() * grid.voxel_volume_mm3),
-        **{f"lesion_f1_{name}": count.f1 for name, count in counts.items()},
-        **{
-            f"lesions_{field}_{name}": getattr(count, field)
-            for name, count in counts.items()
-            for field in count._fields
-        },
-    }
-
-
-def _write(folder: Path, rows: Sequence[dict[str, object]]) -> None:
+def _write(
+    folder: Path,
+    methods: Mapping[str, tuple[Sequence[Assessed], Summary]],
+    comparison: Sequence[Mapping[str, Cell]],
+    references: str,
+    problems: Sequence[str],
+) -> None:
     from ..files import write_text
+    from ..tables import Column, write_table
+    from . import page, summary
+    from .figures import figures
 
-    if not rows:
-        return
-    columns = list(rows[0])
-    lines = ["\t".join(columns)]
-    lines += [
-        "\t".join(f"{row[name]:.4f}" if isinstance(row[name], float) else str(row[name]) for name in columns)
-        for row in rows
-    ]
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "metrics.tsv", "\n".join(lines) + "\n")
-    with_lesions = [row for row in rows if float(str(row["volume_reference_mm3"])) > 0]
-    log.info("%d pairs, %d with reference lesions; %s", len(rows), len(with_lesions), folder / "metrics.tsv")
-    from .scores import RULES
-
-    for name in ("dice", *(f"lesion_f1_{rule}" for rule in RULES)):
-        if with_lesions:
-            mean = sum(float(str(row[name])) for row in with_lesions) / len(with_lesions)
-            log.info("mean %s over pairs with reference lesions: %.3f", name, mean)
+    for number, (assessed, found) in enumerate(methods.values()):
+        own = folder if number == 0 else folder / "against"
+        rows = [summary.metrics_row(one) for one in assessed]
+        write_table(own / "metrics.tsv", [Column(name, "") for name in rows[0]], rows)
+        lesions = [row for one in assessed for row in summary.lesion_cells(one)]
+        write_table(own / "lesions.tsv", summary.LESION_COLUMNS, lesions)
+        write_table(own / "summary.tsv", summary.SUMMARY_COLUMNS, found.rows)
+    if comparison:
+        write_table(folder / "comparison.tsv", summary.COMPARISON_COLUMNS, comparison)
+    shown = page.tables({name: found for name, (_, found) in methods.items()}, comparison)
+    drawn = figures(methods)
+    for name, svg in drawn.items():
+        write_text(folder / f"{name}.svg", svg)
+    text = page.markdown(shown)
+    write_text(folder / "evaluation.md", text)
+    pairs = sum(found.pairs for _, found in methods.values())
+    write_text(
+        folder / "evaluation.html", page.html(list(methods), references, pairs, shown, drawn, problems)
+    )
+    sys.stdout.write(text)
+    log.info("wrote %s", folder / "evaluation.html")

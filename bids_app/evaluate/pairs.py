@@ -24,8 +24,13 @@ class Pair:
 
 
 def masks_in(folder: Path) -> dict[Key, Path]:
-    """Return the lesion masks in a folder tree, by what identifies their image."""
-    return {key_of(path): path for path in sorted(folder.rglob("sub-*.nii*")) if _MASK.search(path.name)}
+    """Return the lesion masks in a folder tree, by what identifies their image.
+
+    Where no name says that it is one, every image counts: other tools name a mask as they named its image.
+    """
+    paths = sorted(folder.rglob("sub-*.nii*"))
+    named = [path for path in paths if _MASK.search(path.name)]
+    return {key_of(path): path for path in named or paths}
 
 
 def pair(predictions: Path, references: Path) -> tuple[list[Pair], list[str]]:
@@ -37,8 +42,8 @@ def pair(predictions: Path, references: Path) -> tuple[list[Pair], list[str]]:
         pairs.append(
             Pair(entities.get("sub", ""), entities.get("ses", ""), "_".join(key), left[key], right[key])
         )
-    alone = [f"{left[key].name} has no reference mask." for key in sorted(left.keys() - right.keys())]
-    alone += [f"{right[key].name} has no predicted mask." for key in sorted(right.keys() - left.keys())]
+    alone = [f"{left[key]} has no reference mask." for key in sorted(left.keys() - right.keys())]
+    alone += [f"{right[key]} has no predicted mask." for key in sorted(right.keys() - left.keys())]
     return pairs, alone
 
 

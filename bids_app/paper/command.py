@@ -23,11 +23,22 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--visibility", nargs="+", choices=VISIBILITIES, default=list(VISIBILITIES),
         help="lesions as visible as the simulator's prior says, or equally visible in every sequence")  # fmt: skip
     add("--training", type=int, default=0, metavar="N", help="participants to learn from; 0: all 247")
-    add("--testing", type=int, default=0, metavar="N", help="participants to test on; 0: all 115 of cohorts A and C")
+    add(
+        "--testing",
+        type=int,
+        default=0,
+        metavar="N",
+        help="participants to test on; 0: all 115 of cohorts A and C",
+    )
     add("--length", type=int, default=128, help="length of each simulated cord, in slices of 0.5 mm")
-    add("--channels", type=_channels, default=(8, 16, 32, 64), metavar="N,N,...", help="features per level of the network")
+    add(
+        "--channels",
+        type=_channels,
+        default=(8, 16, 32, 64),
+        metavar="N,N,...",
+        help="features per level of the network",
+    )
     add("--device", default="cpu", help="cpu, cuda or cuda:N")
-    add("--workers", type=int, default=1, help="processes that simulate, train and score")
 
 
 def _channels(text: str) -> tuple[int, ...]:
@@ -44,6 +55,7 @@ def run(options: argparse.Namespace) -> ExitCode:
     """
     from ..errors import UsageError
     from ..files import write_text
+    from ..machine import available_cores
     from ..train.methods import METHODS
     from .cohort import EQUAL_VISIBILITY
     from .report import report
@@ -58,7 +70,7 @@ def run(options: argparse.Namespace) -> ExitCode:
         raise UsageError("The frozen encoder comes from the baseline.", f"Add {BASELINE} to --methods.")
     plan = Plan(
         Path(options.paper), options.steps, options.batch, options.seeds, options.training, options.testing,
-        options.length, options.channels, options.device, options.workers,
+        options.length, options.channels, options.device, options.workers or available_cores(),
     )  # fmt: skip
     results = {}
     for visibility in options.visibility:

@@ -84,7 +84,8 @@ def _first(tables: Tables) -> Iterator[str]:
                 if not own["dice"]:
                     continue
                 base = {
-                    score: values(tables.get(BASELINE, ()), "T2Sag", score, cohort, ENSEMBLE) for score in SCORES
+                    score: values(tables.get(BASELINE, ()), "T2Sag", score, cohort, ENSEMBLE)
+                    for score in SCORES
                 }
                 cells = [f"{np.mean(list(own[s].values())):.3f}{_stars(own[s], base[s])}" for s in SCORES]
                 yield _line(cohort, method, shown, *cells, TABLE_1.get((cohort, method, shown), ""))
@@ -97,7 +98,8 @@ def _second(tables: Tables, seeds: int) -> Iterator[str]:
         cells = []
         for score in SCORES:
             means = [
-                np.mean(list(values(rows, "T2Sag", score, run=f"seed-{seed}").values())) for seed in range(seeds)
+                np.mean(list(values(rows, "T2Sag", score, run=f"seed-{seed}").values()))
+                for seed in range(seeds)
             ]
             base = values(tables.get(BASELINE, ()), "T2Sag", score)
             stars = _stars(values(rows, "T2Sag", score), base)

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from ..model import checkpoint
+from ..simulate.patches import Patch
 from ..train.crops import Crop as TrainingCrop
 from ..train.crops import CropSource
 from ..train.loop import Source, TrainConfig, train
@@ -153,5 +154,5 @@ def _run(job: Job, plan: Plan, chance: float | None) -> None:
     (job.folder(plan) / "checkpoint.pt").unlink(missing_ok=True)
 
 
-def _none(seed: int) -> None:
+def _none(seed: int) -> Patch:
     raise AssertionError(f"nothing is simulated on the fly, yet sample {seed} was asked for")

@@ -41,7 +41,9 @@ def testing_people(plan: Plan, visibility: str, chance: float | None) -> list[Pe
     return people(plan.out / visibility / "testing", members, TEST_SEED, chance, plan.length, plan.workers)
 
 
-def score_method(plan: Plan, visibility: str, chance: float | None, method: str, t2sag_only: bool) -> list[Row]:
+def score_method(
+    plan: Plan, visibility: str, chance: float | None, method: str, t2sag_only: bool
+) -> list[Row]:
     """Return the scores of all runs of a method and of their ensemble (mean of the probabilities), one row each."""
     path = plan.out / visibility / method / "scores.tsv"
     stamp = [Job(visibility, method, seed).weights(plan) for seed in range(plan.seeds)]
@@ -80,9 +82,7 @@ def _score(job: tuple[int, Person], weights: Sequence[str], t2sag_only: bool) ->
     return rows
 
 
-def _row(
-    number: int, person: Person, shown: Sequence[str], run: str, marked: NDArray[np.bool_]
-) -> Row:
+def _row(number: int, person: Person, shown: Sequence[str], run: str, marked: NDArray[np.bool_]) -> Row:
     lesion = person.patch.lesion
     counts = {name: rule(marked, lesion, space.SPACING_MM**3) for name, rule in RULES.items()}
     values = {"dice": dice(marked, lesion), **{f"f1_{name}": count.f1 for name, count in counts.items()}}

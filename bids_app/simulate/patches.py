@@ -127,7 +127,9 @@ def _lesions(draw: Draw, names: list[str], half: float, visibility: float | None
     count = 0 if draw.chance(0.42) else min(6, 1 + int(-math.log(1 - draw.uniform(0, 0.999)) * 1.5))
     lesions = draw_lesions(draw, count, -half - 3, half + 3)
     return tuple(
-        replace(lesion, change={name: lesion_change(draw, name, lesion.strength, visibility) for name in names})
+        replace(
+            lesion, change={name: lesion_change(draw, name, lesion.strength, visibility) for name in names}
+        )
         for lesion in lesions
     )
 
