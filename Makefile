@@ -6,7 +6,7 @@ DEMO ?= demo
 STAMP := $(VENV)/.installed
 SHELL := /bin/bash
 
-.PHONY: demo test lint types unit figures accuracy clean
+.PHONY: demo test lint types unit agreement figures accuracy clean
 
 # torch goes first and alone: pinned exactly, a resolver takes the CPU build where one is offered.
 $(STAMP): setup.cfg pyproject.toml
@@ -45,6 +45,16 @@ unit: $(STAMP)
 	@echo "== pytest"
 	$(BIN)/pytest
 
+# The counting of lesions beside panoptica, whose pins do not go together with those of the tools above: in an environment of its own.
+agreement: $(VENV)-agreement/.installed
+	@echo "== lesion counts beside panoptica"
+	$(VENV)-agreement/bin/python -m pytest -q -p no:cacheprovider -o addopts= tests/test_agreement.py
+
+$(VENV)-agreement/.installed:
+	$(PYTHON) -m venv $(VENV)-agreement
+	$(VENV)-agreement/bin/python -m pip install --quiet "panoptica>=2,<3" "pytest>=8,<10" "hypothesis>=6.100,<7"
+	@touch $@
+
 # Time and memory on a BIDS folder: make figures DATA=folder
 figures: $(STAMP)
 	$(BIN)/python -m bids_app.figures $(DATA) $(DEMO)/figures
@@ -54,4 +64,4 @@ accuracy: $(STAMP)
 	$(BIN)/python -m bids_app.accuracy $(DATA) $(if $(BASELINE),--baseline $(BASELINE))
 
 clean:
-	rm -rf $(VENV) $(DEMO) build *.egg-info
+	rm -rf $(VENV) $(VENV)-agreement $(DEMO) build *.egg-info

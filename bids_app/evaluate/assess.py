@@ -85,15 +85,15 @@ def _read(path: Path) -> tuple[Mask, Grid]:
         As for `images.read_mask`; also more than one value beside 0 in what should be a mask.
     """
     values, grid = images.read_labels(path)
-    found = np.unique(values)
-    if "dseg" not in path.name and np.count_nonzero(found) > 1:
-        some = ", ".join(f"{value:g}" for value in found[found != 0][:3])
-        raise BadImageError(
-            f"{path} is no binary mask: it holds {np.count_nonzero(found)} values beside 0 ({some}...)."
-        )
-    if found.min() < 0:
+    inside = values != 0
+    # Of a whole image, np.unique would sort all the background.
+    found = np.unique(values[inside])
+    if len(found) and found[0] < 0:
         raise BadImageError(f"{path} is no mask: it holds negative values.")
-    return values > 0, grid
+    if "dseg" not in path.name and len(found) > 1:
+        some = ", ".join(f"{value:g}" for value in found[:3])
+        raise BadImageError(f"{path} is no binary mask: it holds {len(found)} values beside 0 ({some}...).")
+    return inside, grid
 
 
 def _times(shape: tuple[int, ...]) -> str:

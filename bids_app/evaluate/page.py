@@ -23,9 +23,9 @@ CAPTIONS = {
 MEANING = (
     "Means are taken over participants, after the mean over each one's images; Dice, lesion F1 and the other averages over "
     "participants who have a lesion in the reference. Two empty masks score 1, one empty mask 0; distances have no value where "
-    "one mask is empty, and such images are left out of their mean. Lesions are counted by three rules: iou20 (a lesion of the other "
-    "side has an IoU of at least 0.2), overlap25 (more than 25 % of the lesion is covered), both with 26-connectivity, and anima "
-    "(components up to 3 mm3 dropped, 6-connectivity, alpha 0.10, beta 0.70, gamma 0.65). "
+    "one mask is empty, and such images are left out of their mean. Lesions are counted by three rules: iou20 (a lesion of the "
+    "other side has an IoU of at least 0.2), overlap25 (more than 25 % of the lesion is covered), both with 26-connectivity, and "
+    "anima (components up to 3 mm3 dropped, 6-connectivity, alpha 0.10, beta 0.70, gamma 0.65). "
     "Numbers of different rules cannot be compared."
 )
 
