@@ -48,7 +48,7 @@ unit: $(STAMP)
 # The counting of lesions beside panoptica, whose pins do not go together with those of the tools above: in an environment of its own.
 agreement: $(VENV)-agreement/.installed
 	@echo "== lesion counts beside panoptica"
-	$(VENV)-agreement/bin/python -m pytest -q -p no:cacheprovider -o addopts= tests/test_agreement.py
+	$(VENV)-agreement/bin/python -m pytest -q -p no:cacheprovider --noconftest -o addopts= tests/test_agreement.py
 
 $(VENV)-agreement/.installed:
 	$(PYTHON) -m venv $(VENV)-agreement

@@ -10,6 +10,8 @@ from pathlib import Path
 from .files import write_text
 
 MISSING = "n/a"
+#: Smaller numbers are written with an exponent.
+SMALL = 1e-3
 Cell = str | int | float | None
 
 
@@ -77,6 +79,8 @@ def cell_text(cell: Cell) -> str:
     if cell is None or (isinstance(cell, float) and not math.isfinite(cell)):
         return MISSING
     if isinstance(cell, float):
+        if 0 < abs(cell) < SMALL:
+            return f"{cell:.3g}"
         return f"{cell:.4f}".rstrip("0").rstrip(".")
     # splitlines() knows more line ends than \n: join on any white space.
     return " ".join(str(cell).split()) or MISSING

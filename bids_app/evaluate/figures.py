@@ -44,7 +44,7 @@ def figures(methods: Mapping[str, tuple[Sequence[Assessed], Summary]]) -> dict[s
         for at, (_, count, found), high in zip(x, summary.sizes, share, strict=True):
             axes.annotate(f"{found}/{count}", (at, high), ha="center", va="bottom", fontsize=8)
     first = next(iter(methods.values()))[1]
-    axes.set_xticks(range(len(first.sizes)), [title for title, _, _ in first.sizes])
+    axes.set_xticks(range(len(first.sizes)), [title.replace(" mm3", "\nmm³") for title, _, _ in first.sizes])
     axes.set_ylim(0, 1.08)
     result["sizes"] = _svg(figure, axes, len(methods) > 1)
     return result
