@@ -77,7 +77,8 @@ def _try(
 ) -> tuple[list[Result], int]:
     volume, shares = paint(scan, lesions, darker=LESION_FREE[scan.name] == "T1")
     _, instances, marked = segmenter.find(scan.with_volume(volume.astype(np.float32)))
-    truths = [scan.to_crop(share.astype(np.float32)) >= 0.5 for share in shares]
+    # Of a lesion shorter than the slices are thick, no voxel may be filled by half: it lies where it fills most.
+    truths = [scan.to_crop(share.astype(np.float32)) >= 0.5 * min(1.0, share.max()) for share in shares]
     results = []
     for number, (lesion, share, truth) in enumerate(zip(lesions, shares, truths, strict=True)):
         size = volume_mm3(share, scan.grid)

@@ -187,7 +187,8 @@ def _see(draw: Draw, view: _View, name: str, moved: bool) -> tuple[Tensor, Tenso
     # A tilted stack needs more room to cover the crop.
     room = 14 * abs(math.sin(math.radians(protocol.tilt))) + 5
     low, high = flat.amin(0).cpu() - room, flat.amax(0).cpu() + room
-    if protocol.plane == AXIAL and draw.chance(0.3):
+    if draw.chance(0.3 if protocol.plane == AXIAL else 0.15):
+        # The field of view ends within the crop.
         cut = draw.uniform(0.2, 0.7) * float(high[2] - low[2])
         low, high = (
             (low + torch.tensor([0, 0, cut]), high)

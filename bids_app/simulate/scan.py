@@ -26,7 +26,9 @@ NOISE = (0.015, 0.1)
 class Protocol:
     """How one image is acquired. Lengths in mm, angles in degrees.
 
-    ``tilt`` turns the stack about the left-right axis, ``roll`` about the front-back axis.
+    ``tilt`` turns the stack about the left-right axis, ``roll`` about the front-back axis. ``gains`` is the spread of the
+    signal from slice to slice; towards the upper and lower end of the field of view it falls by the share ``fading``, over a
+    length of ``fading_mm``.
     """
 
     sequence: str
@@ -41,6 +43,9 @@ class Protocol:
     shading: float
     truncation: float
     ghost: float
+    gains: float
+    fading: float
+    fading_mm: float
 
 
 def draw_protocol(draw: Draw, sequence: str) -> Protocol:
@@ -77,6 +82,9 @@ def draw_protocol(draw: Draw, sequence: str) -> Protocol:
         shading=draw.uniform(0, 0.35),
         truncation=draw.uniform(0.4, 0.85) if rings else 1.0,
         ghost=draw.uniform(0, 0.05) if draw.chance(0.3) else 0.0,
+        gains=0.0 if plane == ISOTROPIC else draw.uniform(0, 0.06),
+        fading=draw.uniform(0, 0.35) if draw.chance(0.6) else 0.0,
+        fading_mm=draw.uniform(1.5, 6) if plane == AXIAL else draw.uniform(3, 20),
     )
 
 
@@ -131,6 +139,7 @@ def acquire(see: See, protocol: Protocol, stack: Stack, draw: Draw, motion: Tens
     if protocol.truncation < 1:
         image = _truncate(image, protocol, stack)
     image = image * _shading(draw, stack.shape, protocol.shading).to(image)
+    image = image * _gains(draw, protocol, stack).to(image)
     if protocol.ghost:
         axis = (stack.slice_axis + 1) % 3
         image = image + protocol.ghost * torch.roll(image, image.shape[axis] // 2, dims=axis)
@@ -203,3 +212,14 @@ def _shading(draw: Draw, shape: tuple[int, int, int], strength: float) -> Tensor
     coarse = draw.gaussian(1, 1, knots, knots, knots)
     fine = F.interpolate(coarse, size=shape, mode="trilinear", align_corners=True)[0, 0]
     return torch.exp(strength * fine)
+
+
+def _gains(draw: Draw, protocol: Protocol, stack: Stack) -> Tensor:
+    """Draw what slices differ by, and how the signal fades at the ends of the field of view along the cord."""
+    shape = [1, 1, 1]
+    shape[stack.slice_axis] = stack.shape[stack.slice_axis]
+    slices = torch.exp(protocol.gains * draw.gaussian(stack.shape[stack.slice_axis])).reshape(shape)
+    spacing = float(stack.affine[:3, 2].norm())
+    height = torch.arange(stack.shape[2], dtype=torch.float32) * spacing
+    from_end = torch.minimum(height, height.flip(0))
+    return slices * (1 - protocol.fading * torch.exp(-from_end / protocol.fading_mm))
