@@ -78,7 +78,7 @@ def _try(
     volume, shares = paint(scan, lesions, darker=LESION_FREE[scan.name] == "T1")
     _, instances, marked = segmenter.find(scan.with_volume(volume.astype(np.float32)))
     # Of a lesion shorter than the slices are thick, no voxel may be filled by half: it lies where it fills most.
-    truths = [scan.to_crop(share.astype(np.float32)) >= 0.5 * min(1.0, share.max()) for share in shares]
+    truths = [_where(scan.to_crop(share.astype(np.float32))) for share in shares]
     results = []
     for number, (lesion, share, truth) in enumerate(zip(lesions, shares, truths, strict=True)):
         size = volume_mm3(share, scan.grid)
@@ -95,6 +95,10 @@ def _try(
     all_truth = np.any(truths, axis=0)
     wrong = sum(not (all_truth & (instances == one.index)).any() for one in marked)
     return results, wrong
+
+
+def _where(share: NDArray[np.float32]) -> NDArray[np.bool_]:
+    return np.asarray((share > 0) & (share >= 0.5 * share.max()))
 
 
 def _overlap(instances: NDArray[np.int32], truth: NDArray[np.bool_]) -> tuple[float, float, float]:
