@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 from .errors import UnitError
 from .preprocess import PrepareRequest, prepare
+from .processes import process_pool
 from .records import Prepared
 
 log = logging.getLogger(__name__)
@@ -69,5 +69,4 @@ class Workers:
 
     @staticmethod
     def _new(count: int) -> ProcessPoolExecutor:
-        # Spawned, not forked: a fork after torch or CUDA has started threads can hang.
-        return ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"))
+        return process_pool(count)

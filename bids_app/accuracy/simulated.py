@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +14,7 @@ from scipy import stats
 
 from .. import space
 from ..evaluate.scores import RULES, dice
+from ..processes import process_pool
 from ..segment import Crop, Segmenter
 from ..sequences import SLOTS
 from ..simulate.patches import make_patch
@@ -77,7 +76,7 @@ def make_participant(number: int) -> Participant:
 
 def make_people(count: int, workers: int) -> list[Participant]:
     """Make participants in several processes."""
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+    with process_pool(workers) as pool:
         return list(pool.map(make_participant, range(count), chunksize=4))
 
 

@@ -6,12 +6,11 @@ import argparse
 import logging
 import sys
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ExitCode, MscordError, NothingToDoError, UsageError
+from ..processes import process_pool
 
 if TYPE_CHECKING:
     from ..tables import Cell
@@ -124,7 +123,7 @@ def _assess(predictions: Path, references: Path, workers: int) -> tuple[list[Ass
     if len(pairs) < FEW or count == 1:
         results = [assess(one) for one in pairs]
     else:
-        with ProcessPoolExecutor(count, get_context("spawn")) as pool:
+        with process_pool(count) as pool:
             results = list(pool.map(assess, pairs, chunksize=4))
     problems += [one.problem for one in results if one.problem]
     good = [one for one in results if not one.problem]

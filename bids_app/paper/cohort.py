@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +12,7 @@ import torch
 
 from .. import space
 from ..files import writing
+from ..processes import process_pool
 from ..segment import Crop
 from ..sequences import SLOTS
 from ..simulate.cohorts import Member, walsh2024
@@ -72,7 +71,7 @@ def people(
     missing = [number for number, path in enumerate(paths) if not path.exists()]
     jobs = [(paths[number], members[number], seed + number) for number in missing]
     if missing:
-        with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        with process_pool(workers) as pool:
             list(pool.map(partial(_make, visibility=visibility, length=length), jobs, chunksize=2))
     return [Person(member.cohort, _read(path)) for path, member in zip(paths, members, strict=True)]
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import torch
 
 from ..model import checkpoint
+from ..processes import process_pool
 from ..simulate.patches import Patch
 from ..train.crops import Crop as TrainingCrop
 from ..train.crops import CropSource
@@ -107,7 +106,7 @@ def train_all(plan: Plan, visibility: str, chance: float | None, methods: Sequen
         if jobs:
             training_people(plan, visibility, chance)
             # A process reads the cohort once and keeps it.
-            with ProcessPoolExecutor(min(plan.workers, len(jobs)), get_context("spawn")) as pool:
+            with process_pool(min(plan.workers, len(jobs))) as pool:
                 list(pool.map(partial(_run, plan=plan, chance=chance), jobs))
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 
 import numpy as np
 import torch
@@ -14,6 +12,7 @@ from numpy.typing import NDArray
 from .. import space
 from ..evaluate.scores import RULES, dice
 from ..files import write_text
+from ..processes import process_pool
 from ..segment import Segmenter, cord_zone
 from ..tables import read_table
 from .cohort import TEST_SEED, Person, people, test_members
@@ -51,7 +50,7 @@ def score_method(
         return [dict(row) for row in read_table(path)]
     subjects = testing_people(plan, visibility, chance)
     jobs = list(enumerate(subjects))
-    with ProcessPoolExecutor(plan.workers, get_context("spawn")) as pool:
+    with process_pool(plan.workers) as pool:
         score = partial(_score, weights=tuple(map(str, stamp)), t2sag_only=t2sag_only)
         rows = [row for found in pool.map(score, jobs, chunksize=4) for row in found]
     lines = ["\t".join(COLUMNS), *("\t".join(row[name] for name in COLUMNS) for row in rows)]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import re
 import shutil
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from nipype.pipeline.plugins import MultiProcPlugin
 from .. import __version__
 from ..errors import EnvironmentFault, MscordError, UnitError
 from ..images import common_grid, read_grid
+from ..processes import process_pool
 from ..records import Alignment, Image, Prepared
 from . import align, steps
 from .interfaces import AlignImage, FindCord, MakeCrop
@@ -52,7 +51,7 @@ class _MultiProc(MultiProcPlugin):  # type: ignore[misc]
         super().__init__(plugin_args={"n_procs": nprocs, "n_gpu_procs": 1})
         self.pool.shutdown()
         # spawn: a fork of a process with threads may hang, and a fork server keeps an old environment.
-        self.pool: Any = ProcessPoolExecutor(nprocs, get_context("spawn"), _quiet_nipype)
+        self.pool: Any = process_pool(nprocs, _quiet_nipype)
 
     def _async_callback(self, args: Any) -> None:
         if args.exception() is None:

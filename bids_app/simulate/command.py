@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 from ..errors import ExitCode, MscordError, UsageError
+from ..processes import process_pool
 from .cohorts import COHORTS, Member
 
 log = logging.getLogger("bids_app")
@@ -88,7 +87,7 @@ def simulate(options: argparse.Namespace) -> None:
         for job in jobs:
             _say(job[1], make(job))
         return
-    with ProcessPoolExecutor(options.workers, get_context("spawn")) as pool:
+    with process_pool(options.workers) as pool:
         for job, sequences in zip(jobs, pool.map(make, jobs), strict=True):
             _say(job[1], sequences)
 

@@ -9,14 +9,14 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import replace
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ExitCode, MscordError, UsageError
+from ..processes import process_pool
 
 if TYPE_CHECKING:
     import torch
@@ -363,7 +363,7 @@ def _workers(count: int) -> Iterator[Executor | None]:
     if not count:
         yield None
         return
-    executor = ProcessPoolExecutor(count, get_context("spawn"), _single_thread)
+    executor = process_pool(count, _single_thread)
     try:
         yield executor
     finally:
