@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 OVERVIEW_MM = 2.0
 #: Windows of the two networks, in voxels: those that they were trained on.
 OVERVIEW_WINDOW, CORD_WINDOW = (48, 56, 64), (48, 48, 64)
+#: No window is smaller: the network halves its input three times.
+LEAST_WINDOW = 16
 #: The second network looks this far beyond the ends that the first one found: it sees them better.
 BEYOND_MM = 12.0
 #: The cord changes slowly along its length: a quarter of a window is enough to blend.
@@ -117,15 +119,20 @@ class Localiser:
         return coarse.to_mm(index), float(along[run].mean())
 
     def _overview_map(self, values: FloatArray, covered: NDArray[np.bool_]) -> NDArray[np.float32]:
-        padded, inner = _pad(values, OVERVIEW_WINDOW)
-        cover, _ = _pad(covered.astype(np.float32), OVERVIEW_WINDOW)
+        # What lies outside the field of view counts for nothing: a window need not reach further than the image does.
+        size = tuple(
+            min(most, max(LEAST_WINDOW, -(-n // 8) * 8))
+            for n, most in zip(values.shape, OVERVIEW_WINDOW, strict=True)
+        )
+        padded, inner = _pad(values, size)
+        cover, _ = _pad(covered.astype(np.float32), size)
 
         def predict(window: tuple[slice, ...]) -> FloatArray | None:
             if cover[window].mean() < 0.02:
                 return None
             return _run(self.overview, padded[window], cover[window], self.device)
 
-        return tiled(padded.shape, OVERVIEW_WINDOW, predict)[inner] * covered
+        return tiled(padded.shape, size, predict)[inner] * covered
 
     def _draw(
         self, volume: NDArray[np.float32], grid: Grid, common: Grid, path_mm: FloatArray
@@ -240,7 +247,7 @@ def _to_overview(
     return space.normalise(values, covered), covered
 
 
-def _pad(array: FloatArray, size: tuple[int, int, int]) -> tuple[NDArray[np.float32], tuple[slice, ...]]:
+def _pad(array: FloatArray, size: tuple[int, ...]) -> tuple[NDArray[np.float32], tuple[slice, ...]]:
     """Pad an array with zeros to at least a window, and say where the array lies in the result."""
     extra = [max(0, m - n) for n, m in zip(array.shape, size, strict=True)]
     widths = [(e // 2, e - e // 2) for e in extra]
