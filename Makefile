@@ -6,7 +6,7 @@ DEMO ?= demo
 STAMP := $(VENV)/.installed
 SHELL := /bin/bash
 
-.PHONY: demo test lint types unit agreement figures accuracy clean
+.PHONY: demo test lint types unit agreement figures accuracy alignment clean
 
 # torch goes first and alone: pinned exactly, a resolver takes the CPU build where one is offered.
 $(STAMP): setup.cfg pyproject.toml
@@ -62,6 +62,10 @@ figures: $(STAMP)
 # How good the weights are: make accuracy [DATA=public development scans] [BASELINE=weights trained on T2Sag alone]
 accuracy: $(STAMP)
 	$(BIN)/python -m bids_app.accuracy $(DATA) $(if $(BASELINE),--baseline $(BASELINE))
+
+# How well rigid alignment undoes known perturbations: make alignment [DATA=public development scans]
+alignment: $(STAMP)
+	$(BIN)/python -m bids_app.accuracy.alignment $(DATA)
 
 clean:
 	rm -rf $(VENV) $(VENV)-agreement $(DEMO) build *.egg-info

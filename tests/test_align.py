@@ -191,3 +191,38 @@ def test_real_pairs_are_never_worse_than_by_header(real_data, tmp_path):
             assert kept < 0.7, f"{image.name}: {found}"
         middle = lines[0].mean(axis=0)
         assert abs((found.transform[:3, :3] @ middle + found.transform[:3, 3] - middle)[2]) <= 5.5
+
+
+def test_benchmark_perturbs_and_measures_in_millimetres():
+    from bids_app.accuracy import alignment as benchmark
+
+    random = np.random.default_rng(3)
+    line = np.column_stack([np.zeros(50), np.zeros(50), np.linspace(0, 100, 50)])
+    for _ in range(20):
+        change = benchmark._draw(random, line.mean(axis=0))
+        np.testing.assert_allclose(change[:3, :3] @ change[:3, :3].T, np.eye(3), atol=1e-9)
+        middle = change[:3, :3] @ line.mean(axis=0) + change[:3, 3] - line.mean(axis=0)
+        assert np.hypot(*middle[:2]) <= benchmark.IN_PLANE_MM
+        assert abs(middle[2]) <= benchmark.ALONG_MM
+    moved = np.eye(4)
+    moved[:3, 3] = 0.3, 0.4, -2
+    assert benchmark._apart(line, np.eye(4), moved) == (pytest.approx(0.5), pytest.approx(2.0))
+    good = benchmark.Outcome(1.4, 1.9, 5.0, 3.0, 1.0, "rigid")
+    assert good.success
+    assert good.loss_mm == pytest.approx(np.hypot(1.4, 1.9) - np.hypot(5, 3))
+    assert not benchmark.Outcome(1.6, 0.0, 5.0, 3.0, 1.0, "rigid").success
+    assert "1 of 1\t0 of 1" in benchmark.row("x", [good])
+
+
+def test_resampled_scan_lies_where_the_scan_does():
+    from bids_app.accuracy import alignment as benchmark
+    from bids_app.space import Grid
+
+    values = np.zeros((40, 40, 40), np.float32)
+    values[10:20, 12:22, 5:35] = 100
+    side = benchmark.Side(values + 1, values > 0, Grid((40, 40, 40), np.diag([-1.0, 1, 1, 1])))
+    thick = benchmark._resampled(side, (0.5, 0.5, 4.0))
+    assert thick.grid.spacing_mm == pytest.approx((0.5, 0.5, 4.0))
+    for one in (side, thick):
+        centre = one.grid.to_mm(np.argwhere(one.cord).mean(axis=0)[None])[0]
+        assert centre == pytest.approx((-14.5, 16.5, 19.5), abs=2.1)

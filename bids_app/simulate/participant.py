@@ -47,6 +47,8 @@ class SimulatedImage:
     plane : str
     image, lesion, cord : nibabel images
         int16 scan; uint8 masks on its grid. The lesion mask holds every lesion that any of the participant's sequences shows.
+    motion : array, shape (4, 4)
+        Maps points of this image to points of the first one (RAS+ mm): how the participant had moved in between.
     """
 
     sequence: str
@@ -54,6 +56,7 @@ class SimulatedImage:
     image: nib.Nifti1Image
     lesion: nib.Nifti1Image
     cord: nib.Nifti1Image
+    motion: NDArray[np.float64]
 
 
 def simulate_participant(
@@ -112,11 +115,9 @@ def _scan(draw: Draw, body: Body, name: str, reach: tuple[float, float], motion:
     scan, shares = acquire(see, protocol, stack, draw.fork(), motion)
     lesion, cord = ((share >= 0.5).cpu().numpy().astype(np.uint8) for share in shares)
     order = ORDERS[protocol.plane][draw.integer(0, 2)]
-    images = [
-        _image(array, stack, order)
-        for array in (np.round(scan.cpu().numpy() * WHITE).clip(0, 32767).astype(np.int16), lesion, cord)
-    ]
-    return SimulatedImage(name, protocol.plane, *images)
+    values = np.round(scan.cpu().numpy() * WHITE).clip(0, 32767).astype(np.int16)
+    image, lesions, cords = (_image(array, stack, order) for array in (values, lesion, cord))
+    return SimulatedImage(name, protocol.plane, image, lesions, cords, motion.cpu().double().numpy())
 
 
 def _field_of_view(
