@@ -9,6 +9,7 @@ from pathlib import Path
 from .errors import NothingToDoError
 from .files import LOGS, STATUS_ENDING, read_json, write_json
 from .records import Options
+from .stations import Place, same_lesions
 from .tables import LESION_COLUMNS, MISSING, Cell, Column, read_table, write_table
 
 log = logging.getLogger(__name__)
@@ -23,7 +24,14 @@ _KEYS = (
 _OF_LESION = tuple(
     column for column in LESION_COLUMNS if column.name not in ("reference", "voxels", "volume_image_mm3")
 )
-LESIONS = (*_KEYS, *_OF_LESION)
+LESIONS = (
+    *_KEYS,
+    *_OF_LESION,
+    Column(
+        "same_as",
+        "Unit and index, as UNIT:INDEX, of the lesion above that is this one, seen by another unit (station) of the session",
+    ),
+)
 UNITS = (
     *_KEYS,
     Column("status", "done, or failed"),
@@ -33,19 +41,26 @@ UNITS = (
     Column("reason", "Why the unit failed"),
     Column("next_step", "What can be done about it"),
 )
+SESSIONS = (
+    *_KEYS[:2],
+    Column("units", "Number of units of work that are done"),
+    Column("failed", "Number of units, or of images without one, that failed"),
+    Column("lesions", "Number of lesions; one that two units (stations) show counts once"),
+    Column("volume_mm3", "Their total volume; of one that two units show, the larger", "mm^3"),
+)
 Row = dict[str, Cell]
 
 
-def write_group(options: Options) -> tuple[Path, Path]:
-    """Write the tables of all lesions and of all units.
+def write_group(options: Options) -> tuple[Path, Path, Path]:
+    """Write the tables of all lesions, of all units and of all sessions.
 
     Read are the status records of the participants' last runs and the tables of lesions; a unit whose status
     record is gone is found by the sidecar of its reference. Labels in ``options`` restrict the tables.
 
     Returns
     -------
-    lesions, units : Path
-        ``group_lesions.tsv`` and ``group_units.tsv`` in the output folder.
+    lesions, units, sessions : Path
+        ``group_lesions.tsv``, ``group_units.tsv`` and ``group_sessions.tsv`` in the output folder.
 
     Raises
     ------
@@ -75,10 +90,37 @@ def write_group(options: Options) -> tuple[Path, Path]:
     lesions: list[Row] = []
     for row in rows:
         lesions += _lesions(row, options.output_dir)
+    sessions = [_session(key, rows, lesions) for key in dict.fromkeys(_key(row)[:2] for row in rows)]
     return (
         _write(options.output_dir / "group_lesions.tsv", LESIONS, lesions),
         _write(options.output_dir / "group_units.tsv", UNITS, rows),
+        _write(options.output_dir / "group_sessions.tsv", SESSIONS, sessions),
     )
+
+
+def _session(key: tuple[str, str], units: list[Row], lesions: list[Row]) -> Row:
+    """Return a session's row, and mark its lesions that another of its units shows already."""
+    own = [row for row in units if _key(row)[:2] == key]
+    found = [row for row in lesions if _key(row)[:2] == key]
+    same = same_lesions([_place(row) for row in found])
+    volumes = [float(str(row["volume_mm3"])) for row in found]
+    for number, first in same.items():
+        found[number]["same_as"] = f"{found[first]['unit']}:{found[first]['index']}"
+        volumes[first] = max(volumes[first], volumes[number])
+    return {
+        **{column.name: own[0][column.name] for column in _KEYS[:2]},
+        "units": sum(row["status"] == DONE for row in own),
+        "failed": sum(row["status"] != DONE for row in own),
+        "lesions": len(found) - len(same),
+        "volume_mm3": float(sum(volume for number, volume in enumerate(volumes) if number not in same)),
+    }
+
+
+def _place(row: Row) -> Place:
+    x, y, z, length, volume = (
+        float(str(row[name])) for name in ("x_mm", "y_mm", "z_mm", "length_mm", "volume_mm3")
+    )
+    return Place(str(row["unit"]), (x, y, z), length, volume)
 
 
 def _write(path: Path, columns: tuple[Column, ...], rows: list[Row]) -> Path:

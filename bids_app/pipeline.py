@@ -51,8 +51,8 @@ def run(options: Options, command: Sequence[str]) -> ExitCode:
     """
     discover.check_places(options)
     if options.level == "group":
-        lesions, units = write_group(options)
-        log.info("wrote %s and %s", lesions, units)
+        tables = write_group(options)
+        log.info("wrote %s", ", ".join(map(str, tables)))
         return ExitCode.OK
     found = _without_collisions(discover.discover(options))
     for problem in found.problems:

@@ -5,7 +5,7 @@ from conftest import oriented_affine
 from fakes_write import centred, make_image, make_unit
 
 from bids_app.errors import NothingToDoError
-from bids_app.group import LESIONS, UNITS, write_group
+from bids_app.group import LESIONS, SESSIONS, UNITS, write_group
 from bids_app.records import Failed, Options, Unit
 from bids_app.tables import read_table
 from bids_app.write.derivatives import write_session
@@ -39,7 +39,7 @@ def study(options, tmp_path):
 
 
 def test_tables(options, study):
-    lesions, units = write_group(options)
+    lesions, units, sessions = write_group(options)
     rows = read_table(units)
     assert [(row["participant_id"], row["session_id"], row["status"]) for row in rows] == [
         ("sub-01", "ses-A", "failed"),
@@ -56,7 +56,7 @@ def test_tables(options, study):
         ("sub-02", "sub-02_T2w", "1"),
         ("sub-02", "sub-02_T2w", "2"),
     ]
-    for path, columns in ((lesions, LESIONS), (units, UNITS)):
+    for path, columns in ((lesions, LESIONS), (units, UNITS), (sessions, SESSIONS)):
         names = [column.name for column in columns]
         assert list(json.loads(path.with_suffix(".json").read_text())) == names
         assert path.read_text().splitlines()[0].split("\t") == names
@@ -117,3 +117,23 @@ def test_an_image_of_two_units_counts_each_lesion_once(options, tmp_path):
 def test_nothing_to_do(options):
     with pytest.raises(NothingToDoError, match="no results"):
         write_group(options)
+
+
+def test_a_lesion_in_the_overlap_of_two_stations_counts_once(options, tmp_path):
+    stations = []
+    for name, balls in (("chunk-1", {1: (0, 3), 2: (15, 2)}), ("chunk-2", {1: (0, 3)})):
+        shape = (10, 40, 60)
+        affine = centred(oriented_affine("RAS", (3, 1, 1)), shape)
+        image = make_image(options.bids_dir, f"sub-01_{name}_T2w", affine, shape)
+        stations.append(make_unit(tmp_path / "units" / name, Unit(image, (image,)), balls))
+    write_session(stations, options)
+    write_status("01", stations, options)
+    lesions, units, sessions = map(read_table, write_group(options))
+    assert [row["lesions"] for row in units] == ["2", "1"]
+    assert [(row["units"], row["failed"], row["lesions"]) for row in sessions] == [("2", "0", "2")]
+    assert float(sessions[0]["volume_mm3"]) == pytest.approx(
+        sum(float(row["volume_mm3"]) for row in lesions if row["same_as"] == "n/a"), abs=1e-3
+    )
+    same = [row["same_as"] for row in lesions]
+    assert same[:2] == ["n/a", "n/a"]
+    assert same[2].startswith("sub-01_chunk-1_T2w:")

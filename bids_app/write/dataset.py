@@ -19,7 +19,15 @@ DESCRIPTION = "dataset_description.json"
 #: Said in every output.
 NOTICE = "For research use only, not for diagnosis."
 #: What BIDS does not name yet. A pattern with a trailing slash would not be honoured by the validator.
-IGNORED = ("*.html", "*_xfm.txt", "*_xfm.json", "group_lesions.*", "group_units.*", "*.part")
+IGNORED = (
+    "*.html",
+    "*_xfm.txt",
+    "*_xfm.json",
+    "group_lesions.*",
+    "group_units.*",
+    "group_sessions.*",
+    "*.part",
+)
 
 _README = """\
 Multiple sclerosis lesions in spinal cord MRI, found by mscord
@@ -47,7 +55,7 @@ no place for (desc-MP2RAGEinv1).
 Beside these:
 
 sub-<label>.html                             report of a participant: look here first
-group_lesions.tsv, group_units.tsv           all lesions and all units of work, made by the group level
+group_*.tsv                                  all lesions, units of work and sessions, made by the group level
 logs/run-*_manifest.json                     what was run, with which options and versions, and what came of it
 logs/sub-*_status.json                       the last result of each participant and session, failures too
 
