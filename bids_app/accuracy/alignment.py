@@ -155,16 +155,16 @@ def perturbed(pair: Pair, draws: int, seed: int = 0) -> Iterator[Outcome]:
     random = np.random.default_rng(seed)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        fixed = _write(folder / "reference", pair.reference, np.eye(4))
+        fixed = write_side(folder / "reference", pair.reference)
         line = fine(cord.centreline_mm(pair.reference.cord, pair.reference.grid))
         truth = pair.truth
         if truth is None:
-            truth = align(*_write(folder / "moving", pair.moving, np.eye(4)), *fixed).transform
+            truth = align(*write_side(folder / "moving", pair.moving), *fixed).transform
         there = pair.moving.grid.to_index(_moved(line, truth))
         line = line[np.all((there >= -0.5) & (there <= np.array(pair.moving.grid.shape) - 0.5), axis=1)]
         for _ in range(draws):
             change = _draw(random, line.mean(axis=0))
-            moving = _write(folder / "moving", pair.moving, change)
+            moving = write_side(folder / "moving", pair.moving, change)
             began = time.process_time()
             found = align(*moving, *fixed)
             seconds = time.process_time() - began
@@ -204,11 +204,13 @@ def _moved(points: FloatArray, transform: FloatArray) -> FloatArray:
     return np.asarray(points @ transform[:3, :3].T + transform[:3, 3])
 
 
-def _write(stem: Path, side: Side, change: FloatArray) -> tuple[Path, Path]:
+def write_side(stem: Path, side: Side, change: FloatArray | None = None) -> tuple[Path, Path]:
     """Write an image and its cord where a change of position puts them."""
     paths = stem.with_name(stem.name + "_T2w.nii.gz"), stem.with_name(stem.name + "_cord.nii.gz")
     for path, array in zip(paths, (side.volume, side.cord.astype(np.uint8)), strict=True):
-        nib.save(nib.Nifti1Image(array, change @ side.grid.affine), path)
+        nib.save(
+            nib.Nifti1Image(array, side.grid.affine if change is None else change @ side.grid.affine), path
+        )
     return paths
 
 
@@ -217,11 +219,14 @@ def _pairs(data: Path | None) -> Iterator[Pair]:
     localiser = Localiser(torch.device("cpu"))
     if data is not None:
         for first, second in REAL:
-            reference = _side(data, first, localiser)
+            reference = read_side(data, first, localiser)
             yield Pair(
-                f"{first[4:]} with {second[4:]}", reference, _side(data, second, localiser, reference), None
+                f"{first[4:]} with {second[4:]}",
+                reference,
+                read_side(data, second, localiser, reference),
+                None,
             )
-        whole = _side(data, RESAMPLED, localiser)
+        whole = read_side(data, RESAMPLED, localiser)
         for name, spacing in (("sagittal 4 mm", (4.0, 0.7, 0.7)), ("axial 5 mm", (0.7, 0.7, 5.0))):
             yield Pair(
                 f"dev01 with itself, other contrast, {name}", whole, _resampled(whole, spacing), np.eye(4)
@@ -240,7 +245,7 @@ def _array(image: nib.Nifti1Image) -> NDArray[np.float32]:
     return np.asarray(image.dataobj, np.float32)
 
 
-def _side(data: Path, stem: str, localiser: Localiser, other: Side | None = None) -> Side:
+def read_side(data: Path, stem: str, localiser: Localiser, other: Side | None = None) -> Side:
     """Read a scan with its manual cord mask, else with what the localiser finds, else with that of a scan on the same grid."""
     volume, grid = images.read_volume(find(data, stem))
     manual = next((data / "derivatives" / "labels").rglob(f"{stem}_label-SC_seg.nii.gz"), None)
