@@ -100,7 +100,7 @@ def train_all(plan: Plan, visibility: str, chance: float | None, methods: Sequen
     for frozen in (False, True):
         jobs = [
             Job(visibility, method, seed)
-            for method in order if METHODS[method].frozen == frozen for seed in range(plan.seeds)
+            for seed in range(plan.seeds) for method in order if METHODS[method].frozen == frozen
         ]  # fmt: skip
         jobs = [job for job in jobs if not job.is_done(plan)]
         if jobs:
