@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -9,16 +10,18 @@ import torch
 
 from bids_app import images
 from bids_app.sequences import SLOTS
-from bids_app.simulate import command
+from bids_app.simulate import command, scan, tissue
 from bids_app.simulate.anatomy import draw_anatomy, draw_grey_form, grey_matter
 from bids_app.simulate.block import make_block
 from bids_app.simulate.cohorts import walsh2024
 from bids_app.simulate.command import _spread
-from bids_app.simulate.contrast import PALETTES
+from bids_app.simulate.contrast import PALETTES, lesion_change
 from bids_app.simulate.draw import Draw, Field
+from bids_app.simulate.lesions import LEAST_CHANGE
 from bids_app.simulate.overview import make_overview
 from bids_app.simulate.participant import simulate_participant
 from bids_app.simulate.patches import make_patch
+from bids_app.simulate.scan import draw_protocol, stack_over
 from bids_app.simulate.tissue import draw_body
 
 
@@ -151,14 +154,14 @@ def test_every_person_has_another_grey_matter_of_plausible_size():
 
 def test_participants_have_masks_on_the_grid_of_every_image():
     scans = simulate_participant(11, ("T2Sag", "T2starAx"), half_mm=35)
-    assert [scan.sequence for scan in scans] == ["T2Sag", "T2starAx"]
-    for scan in scans:
-        assert scan.image.shape == scan.lesion.shape == scan.cord.shape
-        np.testing.assert_array_equal(scan.image.affine, scan.cord.affine)
-        cord = np.asarray(scan.cord.dataobj) > 0
-        volume = cord.sum() * abs(np.linalg.det(scan.image.affine[:3, :3]))
+    assert [one.sequence for one in scans] == ["T2Sag", "T2starAx"]
+    for one in scans:
+        assert one.image.shape == one.lesion.shape == one.cord.shape
+        np.testing.assert_array_equal(one.image.affine, one.cord.affine)
+        cord = np.asarray(one.cord.dataobj) > 0
+        volume = cord.sum() * abs(np.linalg.det(one.image.affine[:3, :3]))
         assert 500 < volume < 15_000
-        assert not (np.asarray(scan.lesion.dataobj) > 0)[~cord].any()
+        assert not (np.asarray(one.lesion.dataobj) > 0)[~cord].any()
 
 
 def test_cohort_has_the_numbers_of_the_poster():
@@ -194,3 +197,37 @@ def test_command_writes_a_dataset_with_truth(tmp_path):
     assert json.loads((out / "dataset_description.json").read_text())["DatasetType"] == "raw"
     assert nib.aff2axcodes(nib.load(scans[0]).affine)
     assert command.main([str(out)]) == 2
+
+
+def test_signal_differs_by_slice_and_fades_at_the_ends():
+    protocol = replace(
+        draw_protocol(Draw(0), "T2starAx"), gains=0.05, fading=0.3, fading_mm=4.0, tilt=0.0, roll=0.0
+    )
+    stack = stack_over(protocol, torch.tensor([-10.0, -10.0, -60.0]), torch.tensor([10.0, 10.0, 60.0]))
+    faded = scan._gains(Draw(1), replace(protocol, gains=0.0), stack)
+    assert faded.shape == (1, 1, stack.shape[2])
+    assert float(faded[0, 0, 0]) == pytest.approx(0.7)
+    assert float(faded[0, 0, -1]) == pytest.approx(0.7)
+    assert float(faded[0, 0, stack.shape[2] // 2]) == pytest.approx(1, abs=1e-3)
+    gains = scan._gains(Draw(1), replace(protocol, fading=0.0), stack).flatten()
+    assert 0.02 < float(gains.log().std()) < 0.1
+    still = scan._gains(Draw(1), replace(protocol, gains=0.0, fading=0.0), stack)
+    assert bool((still == 1).all())
+
+
+def test_a_lesion_is_never_against_its_sign_in_grey_matter():
+    cord = torch.tensor([0.7, 1.0, 1.3, 1.7])
+    assert bool((tissue._lesion_level(cord, 0.15) > cord).all())
+    assert bool((tissue._lesion_level(cord, -0.15) < cord).all())
+    assert float(tissue._lesion_level(torch.tensor(1.0), 0.4)) == pytest.approx(1.4)
+
+
+def test_a_hidden_lesion_stays_below_what_a_reader_marks():
+    hidden = [
+        lesion_change(Draw(seed), name, 0.9, 0.0) for seed in range(40) for name in ("T2Sag", "MP2RAGE")
+    ]
+    assert all(abs(change) < LEAST_CHANGE for change in hidden)
+    assert all(change >= 0 for change in hidden[::2])
+    assert all(change <= 0 for change in hidden[1::2])
+    shown = [lesion_change(Draw(seed), name, 0.0, 1.0) for seed in range(40) for name in PALETTES]
+    assert min(map(abs, shown)) >= LEAST_CHANGE
