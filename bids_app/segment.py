@@ -59,13 +59,13 @@ class Operating:
     threshold : float
         Lowest probability of a voxel.
     minimum_volume_mm3 : float
-    least_peak : float
-        Lowest probability of a lesion's most probable voxel.
+    least_mean : float
+        Lowest mean probability of a lesion's voxels.
     """
 
     threshold: float
     minimum_volume_mm3: float = 0.0
-    least_peak: float = 0.0
+    least_mean: float = 0.0
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -120,7 +120,7 @@ class Segmenter:
         self.operating = Operating(
             float(threshold if threshold is not None else card.get("threshold", 0.5)),
             float(card.get("minimum_volume_mm3", 0.0)),
-            float(card.get("least_peak", 0.0)) if threshold is None else 0.0,
+            float(card.get("least_mean", 0.0)) if threshold is None else 0.0,
         )
 
     def describe(self) -> Mapping[str, str]:
@@ -264,9 +264,9 @@ def find_lesions(
     labels = labels_box[tuple(np.moveaxis(index - low, -1, 0))]
     voxel_mm3 = space.SPACING_MM**3
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
-    peaks = ndimage.maximum(probability, labels, np.arange(count + 1))
+    means = ndimage.mean(probability, labels, np.arange(count + 1))
     large = sizes * voxel_mm3 >= operating.minimum_volume_mm3
-    kept = [n for n in range(1, count + 1) if large[n] and peaks[n] >= operating.least_peak]
+    kept = [n for n in range(1, count + 1) if large[n] and means[n] >= operating.least_mean]
     points = crop.grid.to_mm(index.astype(float))
     found = []
     for n in kept:

@@ -64,7 +64,7 @@ def test_lesions_are_measured_and_numbered_from_the_top(crop):
     assert high.sequences == ("T2Sag",)
     assert low.sequences == ("T2Sag", "T2starAx")
     assert set(np.unique(instances)) == {0, 4, 5}
-    _, sure = find_lesions(probability, crop, Operating(0.5, 3.0, least_peak=0.7), 4)
+    _, sure = find_lesions(probability, crop, Operating(0.5, 3.0, least_mean=0.7), 4)
     assert [lesion.volume_mm3 for lesion in sure] == [20.0]
 
 
