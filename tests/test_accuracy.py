@@ -16,7 +16,7 @@ from bids_app.accuracy.cords import centre_distance
 from bids_app.accuracy.paint import draw_sets, paint, volume_mm3
 from bids_app.accuracy.real import Result, _overlap, recall, retest
 from bids_app.accuracy.scans import LESION_FREE, PAIRS, Scan
-from bids_app.accuracy.simulated import SUBSETS, interval, make_participant
+from bids_app.accuracy.simulated import SUBSETS, make_participant
 from bids_app.segment import Crop
 from bids_app.simulate.draw import Draw
 from bids_app.simulate.scan import NOISE, draw_protocol
@@ -106,13 +106,6 @@ def test_centres_of_shifted_masks_are_apart():
     one[5:9, 5:9, :4] = True
     two[7:11, 5:9, 1:] = True
     assert centre_distance(one, two, grid) == (pytest.approx(1.0), 4, 4)
-
-
-def test_bootstrap_interval_holds_the_mean():
-    values = np.random.default_rng(1).normal(0.2, 1, 400)
-    low, high = interval(values, np.mean)
-    assert low < values.mean() < high
-    assert high - low == pytest.approx(2 * 1.96 / 20, rel=0.15)
 
 
 def test_test_participants_are_unlike_those_of_training():

@@ -4,7 +4,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from bids_app.evaluate import command, scores
+from bids_app import judge
+from bids_app.evaluate import scores
 from bids_app.evaluate.pairs import pair
 
 
@@ -94,10 +95,10 @@ def test_command_writes_the_table_and_names_what_does_not_fit(tmp_path):
         write(tmp_path / f"p/sub-{number}_label-lesion_desc-T2w_mask.nii.gz", predicted)
         write(tmp_path / f"r/sub-{number}_label-lesion_desc-T2w_mask.nii.gz", mask(A))
     arguments = [str(tmp_path / name) for name in ("p", "r", "out")]
-    assert command.main(arguments) == 0
+    assert judge.main(arguments) == 0
     rows = (tmp_path / "out/metrics.tsv").read_text().splitlines()
     assert len(rows) == 3
     assert rows[1].split("\t")[:4] == ["01", "n/a", "sub-01_T2w", "1"]
     write(tmp_path / "p/sub-02_label-lesion_desc-T2w_mask.nii.gz", mask(A), np.diag([2.0, 1, 1, 1]))
-    assert command.main(arguments) == 3
-    assert command.main([str(tmp_path / "p"), str(tmp_path / "nowhere"), str(tmp_path / "out")]) == 2
+    assert judge.main(arguments) == 3
+    assert judge.main([str(tmp_path / "p"), str(tmp_path / "nowhere"), str(tmp_path / "out")]) == 2

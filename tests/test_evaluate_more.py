@@ -103,6 +103,13 @@ def test_participants_count_over_all_their_images():
     assert (found.sensitivity, found.specificity) == (0.5, 0.5)
 
 
+def test_bootstrap_interval_holds_the_mean():
+    values = np.random.default_rng(1).normal(0.2, 1, 400)
+    low, high = statistics.interval(values)
+    assert low < values.mean() < high
+    assert high - low == pytest.approx(2 * 1.96 / 20, rel=0.15)
+
+
 def test_holm_by_hand():
     assert statistics.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert statistics.holm([0.9, 0.8]) == [1, 1]

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import stats
 
 from .. import space
 from ..evaluate.scores import RULES, dice
+from ..evaluate.statistics import Comparison, compare
 from ..processes import process_pool
 from ..segment import Crop, Segmenter
 from ..sequences import SLOTS
@@ -134,29 +134,18 @@ def _row(title: str, scores: Scores, ill: NDArray[np.bool_]) -> str:
 
 def _non_inferior(table: Mapping[tuple[str, ...], Scores], ill: NDArray[np.bool_]) -> Iterator[str]:
     for fewer, more in itertools.pairwise(SUBSETS):
-        gain = table[more]["iou20"][ill] - table[fewer]["iou20"][ill]
-        low, high = interval(gain, np.mean)
+        found = compare(table[more]["iou20"][ill], table[fewer]["iou20"][ill])
         added = "+".join(name for name in more if name not in fewer)
-        verdict = "non-inferior" if low > -MARGIN else "NOT non-inferior"
-        yield f"  adding {added}\tF1 iou20 {_change(gain, low, high)}: {verdict} by {MARGIN}"
+        verdict = "non-inferior" if found.low > -MARGIN else "NOT non-inferior"
+        yield f"  adding {added}\tF1 iou20 {_change(found)}: {verdict} by {MARGIN}"
 
 
 def _compared(title: str, ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> str:
-    gain = ours - theirs
-    low, high = interval(gain, np.mean)
-    p = float(stats.wilcoxon(ours, theirs).pvalue) if gain.any() else 1.0
-    return f"  {title}\tF1 iou20 {_change(gain, low, high)}, Wilcoxon p = {p:.2g}, {len(gain)} participants"
+    found = compare(ours, theirs)
+    return (
+        f"  {title}\tF1 iou20 {_change(found)}, Wilcoxon p = {found.p:.2g}, {found.participants} participants"
+    )
 
 
-def _change(gain: NDArray[np.float64], low: float, high: float) -> str:
-    return f"{gain.mean():+.3f} (95 % interval {low:+.3f} to {high:+.3f})"
-
-
-def interval(
-    values: NDArray[np.float64], statistic: Callable[[NDArray[np.float64]], float], draws: int = 2000
-) -> tuple[float, float]:
-    """Return the 95 % interval of a statistic by paired bootstrap over participants."""
-    random = np.random.default_rng(0)
-    samples = [statistic(values[random.integers(0, len(values), len(values))]) for _ in range(draws)]
-    low, high = np.percentile(samples, [2.5, 97.5])
-    return float(low), float(high)
+def _change(found: Comparison) -> str:
+    return f"{found.gain:+.3f} (95 % interval {found.low:+.3f} to {found.high:+.3f})"

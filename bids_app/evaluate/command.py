@@ -45,14 +45,7 @@ def parser() -> argparse.ArgumentParser:
         help="what to call the two methods (default: the folders' names)",
     )
     add("--workers", type=int, default=0, help="processes; 0: one for each core")
-    add("--paper", type=Path, metavar="OUT",
-        help="instead: repeat the experiments of Walsh et al. 2024 on a simulated cohort; goes on where it stopped")  # fmt: skip
     return result
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Evaluate; returns the exit status."""
-    return run(parser().parse_args(argv))
 
 
 def run(options: argparse.Namespace) -> int:

@@ -7,13 +7,20 @@ import sys
 from pathlib import Path
 
 from ..errors import ExitCode
+from ..train.command import channels
 
 #: Every sequence shows a lesion by its own chance, or all by the same.
 VISIBILITIES = ("prior", "equal")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``--paper`` to a command line."""
+    """Add ``--paper`` and its options to a command line."""
+    parser.add_argument(
+        "--paper",
+        type=Path,
+        metavar="OUT",
+        help="instead: repeat the experiments of Walsh et al. 2024 on a simulated cohort; goes on where it stopped",
+    )
     group = parser.add_argument_group("with --paper")
     add = group.add_argument
     add("--steps", type=int, default=1500, help="training steps of every run")
@@ -33,16 +40,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--length", type=int, default=128, help="length of each simulated cord, in slices of 0.5 mm")
     add(
         "--channels",
-        type=_channels,
+        type=channels,
         default=(8, 16, 32, 64),
         metavar="N,N,...",
         help="features per level of the network",
     )
     add("--device", default="cpu", help="cpu, cuda or cuda:N")
-
-
-def _channels(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(","))
 
 
 def run(options: argparse.Namespace) -> ExitCode:

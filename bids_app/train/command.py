@@ -106,7 +106,7 @@ def parser() -> argparse.ArgumentParser:
         "--norm", choices=("weight", "instance"), help="normalisation layers (default: the task's)"
     )
     how.add_argument(
-        "--channels", type=_channels, metavar="N,N,...", help="features per level (default: the task's)"
+        "--channels", type=channels, metavar="N,N,...", help="features per level (default: the task's)"
     )
     how.add_argument(
         "--intensity",
@@ -155,7 +155,8 @@ def parser() -> argparse.ArgumentParser:
     return result  # fmt: skip
 
 
-def _channels(text: str) -> tuple[int, ...]:
+def channels(text: str) -> tuple[int, ...]:
+    """Read features per level from a command line."""
     return tuple(int(part) for part in text.split(","))
 
 
