@@ -162,8 +162,9 @@ def perturbed(pair: Pair, draws: int, seed: int = 0) -> Iterator[Outcome]:
             truth = align(*write_side(folder / "moving", pair.moving), *fixed).transform
         there = pair.moving.grid.to_index(_moved(line, truth))
         line = line[np.all((there >= -0.5) & (there <= np.array(pair.moving.grid.shape) - 0.5), axis=1)]
-        for _ in range(draws):
-            change = _draw(random, line.mean(axis=0))
+        for number in range(draws):
+            # The first is no perturbation: what stands right must be left so.
+            change = _draw(random, line.mean(axis=0)) if number else np.eye(4)
             moving = write_side(folder / "moving", pair.moving, change)
             began = time.process_time()
             found = align(*moving, *fixed)

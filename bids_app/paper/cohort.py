@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,14 +16,15 @@ from ..processes import process_pool
 from ..segment import Crop
 from ..sequences import SLOTS
 from ..simulate.cohorts import Member, walsh2024
+from ..simulate.contrast import VISIBILITY
 from ..simulate.patches import Patch, make_patch
 
 #: Length of cord of each person, in slices of 0.5 mm.
 LENGTH = 128
 #: Far from the seeds of training samples and of each other.
 TRAINING_SEED, TEST_SEED = 20_000_000_000, 21_000_000_000
-#: Every sequence shows a lesion with this chance where visibility is made equal: about the mean over sequences.
-EQUAL_VISIBILITY = 0.75
+#: Chance that a sequence shows a lesion: as the simulator's prior says, or about its mean for every sequence.
+CHANCES: dict[str, Mapping[str, float]] = {"prior": VISIBILITY, "equal": dict.fromkeys(SLOTS, 0.75)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +64,7 @@ def test_members() -> list[Member]:
 
 
 def people(
-    folder: Path, members: Sequence[Member], seed: int, visibility: float | None, length: int, workers: int
+    folder: Path, members: Sequence[Member], seed: int, visibility: str, length: int, workers: int
 ) -> list[Person]:
     """Return simulated people; those that lie in ``folder`` are read, the others are made and put there."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -76,11 +77,11 @@ def people(
     return [Person(member.cohort, _read(path)) for path, member in zip(paths, members, strict=True)]
 
 
-def _make(job: tuple[Path, Member, int], visibility: float | None, length: int) -> None:
+def _make(job: tuple[Path, Member, int], visibility: str, length: int) -> None:
     torch.set_num_threads(1)
     path, member, seed = job
     presence = {name: float(name in member.sequences) for name in SLOTS}
-    patch = make_patch(seed, length, len(SLOTS), presence=presence, visibility=visibility)
+    patch = make_patch(seed, length, len(SLOTS), presence=presence, visibility=CHANCES[visibility])
     part = path.with_suffix(".part.npz")
     with writing(path):
         np.savez_compressed(

@@ -60,7 +60,6 @@ def run(options: argparse.Namespace) -> ExitCode:
     from ..files import write_text
     from ..machine import available_cores
     from ..train.methods import METHODS
-    from .cohort import EQUAL_VISIBILITY
     from .report import report
     from .runs import BASELINE, Plan, train_all
     from .scoring import score_method
@@ -77,10 +76,9 @@ def run(options: argparse.Namespace) -> ExitCode:
     )  # fmt: skip
     results = {}
     for visibility in options.visibility:
-        chance = EQUAL_VISIBILITY if visibility == "equal" else None
-        train_all(plan, visibility, chance, methods)
+        train_all(plan, visibility, methods)
         results[visibility] = {
-            name: score_method(plan, visibility, chance, name, METHODS[name].t2sag_only) for name in methods
+            name: score_method(plan, visibility, name, METHODS[name].t2sag_only) for name in methods
         }
     text = "\n".join(report(plan, results)) + "\n"
     write_text(plan.out / "paper.md", text)

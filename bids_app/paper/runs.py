@@ -94,7 +94,7 @@ class Job:
         return bool(card["steps"] == plan.steps and card["batch"] == plan.batch)
 
 
-def train_all(plan: Plan, visibility: str, chance: float | None, methods: Sequence[str]) -> None:
+def train_all(plan: Plan, visibility: str, methods: Sequence[str]) -> None:
     """Train what is missing: the baselines first, since the frozen encoder comes from them."""
     order = sorted(methods, key=lambda name: (METHODS[name].frozen, list(METHODS).index(name)))
     for frozen in (False, True):
@@ -104,32 +104,32 @@ def train_all(plan: Plan, visibility: str, chance: float | None, methods: Sequen
         ]  # fmt: skip
         jobs = [job for job in jobs if not job.is_done(plan)]
         if jobs:
-            training_people(plan, visibility, chance)
+            training_people(plan, visibility)
             # A process reads the cohort once and keeps it.
             with process_pool(min(plan.workers, len(jobs))) as pool:
-                list(pool.map(partial(_run, plan=plan, chance=chance), jobs))
+                list(pool.map(partial(_run, plan=plan), jobs))
 
 
 _cohort: dict[tuple[Path, str], list[Person]] = {}
 
 
-def training_people(plan: Plan, visibility: str, chance: float | None) -> list[Person]:
+def training_people(plan: Plan, visibility: str) -> list[Person]:
     """Return the people to learn from; they are simulated the first time."""
     members = training_members()
     if plan.training:
         # Some of every cohort.
         members = members[:: max(1, len(members) // plan.training)][: plan.training]
     folder = plan.out / visibility / "training"
-    return people(folder, members, TRAINING_SEED, chance, plan.length, plan.workers)
+    return people(folder, members, TRAINING_SEED, visibility, plan.length, plan.workers)
 
 
-def _run(job: Job, plan: Plan, chance: float | None) -> None:
+def _run(job: Job, plan: Plan) -> None:
     """Train one network to its end."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     torch.set_num_threads(1)
     key = (plan.out, job.visibility)
     if key not in _cohort:
-        _cohort[key] = training_people(plan, job.visibility, chance)
+        _cohort[key] = training_people(plan, job.visibility)
     crops = tuple(
         TrainingCrop(f"{number:04d}", person.patch, ()) for number, person in enumerate(_cohort[key])
     )

@@ -32,23 +32,23 @@ COLUMNS = ("participant", "cohort", "shown", "run", "with_lesions", *SCORES, "fa
 Row = dict[str, str]
 
 
-def testing_people(plan: Plan, visibility: str, chance: float | None) -> list[Person]:
+def testing_people(plan: Plan, visibility: str) -> list[Person]:
     """Return the people to test on; they are simulated the first time."""
     members = test_members()
     if plan.testing:
         members = members[:: max(1, len(members) // plan.testing)][: plan.testing]
-    return people(plan.out / visibility / "testing", members, TEST_SEED, chance, plan.length, plan.workers)
+    return people(
+        plan.out / visibility / "testing", members, TEST_SEED, visibility, plan.length, plan.workers
+    )
 
 
-def score_method(
-    plan: Plan, visibility: str, chance: float | None, method: str, t2sag_only: bool
-) -> list[Row]:
+def score_method(plan: Plan, visibility: str, method: str, t2sag_only: bool) -> list[Row]:
     """Return the scores of all runs of a method and of their ensemble (mean of the probabilities), one row each."""
     path = plan.out / visibility / method / "scores.tsv"
     stamp = [Job(visibility, method, seed).weights(plan) for seed in range(plan.seeds)]
     if path.exists() and path.stat().st_mtime > max(one.stat().st_mtime for one in stamp):
         return [dict(row) for row in read_table(path)]
-    subjects = testing_people(plan, visibility, chance)
+    subjects = testing_people(plan, visibility)
     jobs = list(enumerate(subjects))
     with process_pool(plan.workers) as pool:
         score = partial(_score, weights=tuple(map(str, stamp)), t2sag_only=t2sag_only)

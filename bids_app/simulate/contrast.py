@@ -18,8 +18,7 @@ Range = tuple[float, float]
 class Palette:
     """Ranges of one sequence, white matter = 1.
 
-    ``lesion`` is the relative change of cord signal inside a lesion; ``visibility`` the chance that the
-    sequence shows a given lesion at all.
+    ``lesion`` is the relative change of cord signal inside a lesion.
     """
 
     grey: Range
@@ -30,70 +29,46 @@ class Palette:
     muscle: Range
     ligament: Range
     lesion: Range
-    visibility: float
     air_noise: bool = False
 
 
-_T2 = Palette(
-    (1.0, 1.4), (1.3, 5.0), (0.25, 1.15), (0.15, 1.4), (0.4, 2.0), (0.15, 0.7), (0.05, 0.4), (0.15, 0.8), 0.65
-)
 PALETTES: dict[str, Palette] = {
-    "T2Sag": _T2,
+    "T2Sag": Palette(
+        grey=(1.0, 1.4), csf=(1.3, 5.0), bone=(0.25, 1.15), disc=(0.15, 1.4), fat=(0.4, 2.0),
+        muscle=(0.15, 0.7), ligament=(0.05, 0.4), lesion=(0.15, 0.8),
+    ),
     "STIR": Palette(
-        (1.0, 1.4), (1.3, 5.0), (0.1, 0.5), (0.1, 1.0), (0.02, 0.3), (0.2, 0.7), (0.05, 0.4), (0.15, 0.9), 0.9
+        grey=(1.0, 1.4), csf=(1.3, 5.0), bone=(0.1, 0.5), disc=(0.1, 1.0), fat=(0.02, 0.3),
+        muscle=(0.2, 0.7), ligament=(0.05, 0.4), lesion=(0.15, 0.9),
     ),
     "T2starAx": Palette(
-        (1.02, 1.65),
-        (0.9, 3.0),
-        (0.1, 0.6),
-        (0.3, 1.2),
-        (0.3, 1.5),
-        (0.3, 1.0),
-        (0.05, 0.5),
-        (0.14, 0.65),
-        0.9,
+        grey=(1.02, 1.65), csf=(0.9, 3.0), bone=(0.1, 0.6), disc=(0.3, 1.2), fat=(0.3, 1.5),
+        muscle=(0.3, 1.0), ligament=(0.05, 0.5), lesion=(0.14, 0.65),
     ),
     "T1": Palette(
-        (0.72, 0.98),
-        (0.12, 0.65),
-        (0.4, 1.3),
-        (0.4, 0.9),
-        (1.1, 2.6),
-        (0.4, 0.9),
-        (0.1, 0.5),
-        (-0.4, -0.1),
-        0.25,
+        grey=(0.72, 0.98), csf=(0.12, 0.65), bone=(0.4, 1.3), disc=(0.4, 0.9), fat=(1.1, 2.6),
+        muscle=(0.4, 0.9), ligament=(0.1, 0.5), lesion=(-0.4, -0.1),
     ),
     "T2Ax": Palette(
-        (1.0, 1.4),
-        (1.3, 5.0),
-        (0.2, 1.1),
-        (0.15, 1.2),
-        (0.4, 2.0),
-        (0.15, 0.7),
-        (0.05, 0.4),
-        (0.15, 0.8),
-        0.8,
+        grey=(1.0, 1.4), csf=(1.3, 5.0), bone=(0.2, 1.1), disc=(0.15, 1.2), fat=(0.4, 2.0),
+        muscle=(0.15, 0.7), ligament=(0.05, 0.4), lesion=(0.15, 0.8),
     ),
     "MP2RAGE": Palette(
-        (0.55, 0.92),
-        (0.02, 0.35),
-        (0.2, 0.9),
-        (0.3, 0.8),
-        (0.8, 1.6),
-        (0.4, 0.8),
-        (0.1, 0.5),
-        (-0.5, -0.12),
-        0.9,
-        True,
+        grey=(0.55, 0.92), csf=(0.02, 0.35), bone=(0.2, 0.9), disc=(0.3, 0.8), fat=(0.8, 1.6),
+        muscle=(0.4, 0.8), ligament=(0.1, 0.5), lesion=(-0.5, -0.12), air_noise=True,
     ),
-}
+}  # fmt: skip
 
+#: Chance that a sequence shows a given lesion at all.
+VISIBILITY: dict[str, float] = {
+    "T2Sag": 0.65, "STIR": 0.9, "T2starAx": 0.9, "T1": 0.25, "T2Ax": 0.8, "MP2RAGE": 0.9
+}  # fmt: skip
 
 #: Any contrast: for finding cords in images of whatever weighting.
 _ANY = Palette(
-    (0.7, 1.4), (0.12, 4.0), (0.1, 1.4), (0.1, 1.5), (0.05, 2.5), (0.1, 1.2), (0.05, 0.6), (0.0, 0.0), 0.0
-)
+    grey=(0.7, 1.4), csf=(0.12, 4.0), bone=(0.1, 1.4), disc=(0.1, 1.5), fat=(0.05, 2.5),
+    muscle=(0.1, 1.2), ligament=(0.05, 0.6), lesion=(0.0, 0.0),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -156,15 +131,15 @@ def _levels(draw: Draw, palette: Palette, csf: float) -> Levels:
     )
 
 
-def lesion_change(draw: Draw, sequence: str, strength: float, visibility: float | None = None) -> float:
+def lesion_change(draw: Draw, sequence: str, strength: float, visibility: float) -> float:
     """Draw the relative change of signal of one lesion in one sequence; below `LEAST_CHANGE` where it does not show.
 
     ``strength`` in 0..1 belongs to the lesion: a lesion that is faint in one sequence tends to be faint in
-    the others.
+    the others. ``visibility`` is the chance that it shows.
     """
     palette = PALETTES[sequence]
     low, high = sorted(palette.lesion, key=abs)
-    if not draw.chance(palette.visibility if visibility is None else visibility):
+    if not draw.chance(visibility):
         return math.copysign(draw.uniform(0, LEAST_CHANGE), high)
     position = min(max(0.7 * strength + 0.3 * draw.uniform(0, 1), 0.0), 1.0)
     return low + (high - low) * position

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from .. import space
 from ..sequences import SLOTS
-from .contrast import lesion_change
+from .contrast import VISIBILITY, lesion_change
 from .draw import Draw
 from .lesions import LEAST_CHANGE, draw_lesion, lesion_noise, occupancy
 from .patches import LEAST_SHARE, Patch
@@ -56,7 +56,7 @@ def implant(patch: Patch, slices: tuple[Slices, ...], draw: Draw) -> Patch:
         )
         share = inside.reshape(cord.shape) * (cord >= 0.5)
         for row, slot in enumerate(patch.slots):
-            change = lesion_change(draw, SLOTS[slot], lesion.strength)
+            change = lesion_change(draw, SLOTS[slot], lesion.strength, VISIBILITY[SLOTS[slot]])
             if abs(change) < LEAST_CHANGE:
                 continue
             seen = _sliced(share, slices[row]).numpy()

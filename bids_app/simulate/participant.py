@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..sequences import AXIAL, ISOTROPIC, SAGITTAL, SLOTS
 from .anatomy import draw_anatomy
-from .contrast import draw_levels, lesion_change
+from .contrast import VISIBILITY, draw_levels, lesion_change
 from .draw import Draw
 from .lesions import draw_lesions
 from .patches import CPU
@@ -90,7 +90,10 @@ def simulate_participant(
     lesions = draw_lesions(draw.fork(), count, -half + 8, top)
     shown = draw.fork()
     lesions = tuple(
-        replace(lesion, change={name: lesion_change(shown, name, lesion.strength) for name in names})
+        replace(
+            lesion,
+            change={name: lesion_change(shown, name, lesion.strength, VISIBILITY[name]) for name in names},
+        )
         for lesion in lesions
     )
     reach = torch.tensor([80.0, 90.0, half + 20])

@@ -16,7 +16,7 @@ from .. import space
 from ..sequences import AXIAL, SLOTS
 from .anatomy import Anatomy, draw_anatomy
 from .block import Block, make_block
-from .contrast import Levels, draw_levels, lesion_change
+from .contrast import VISIBILITY, Levels, draw_levels, lesion_change
 from .draw import Draw
 from .lesions import Lesion, draw_lesions
 from .scan import Protocol, Stack, acquire, draw_protocol, stack_over
@@ -68,7 +68,7 @@ def make_patch(
     presence: Mapping[str, float] = PRESENCE,
     levels: Callable[[Draw, str], Levels] = draw_levels,
     protocol: Callable[[Draw, str], Protocol] = draw_protocol,
-    visibility: float | None = None,
+    visibility: Mapping[str, float] = VISIBILITY,
 ) -> Patch:
     """Make one sample; equal seeds give equal samples on the same kind of device.
 
@@ -86,8 +86,8 @@ def make_patch(
         Draws the brightness of the tissues in a sequence.
     protocol : callable
         Draws how a sequence is acquired.
-    visibility : float, optional
-        Chance that a sequence shows a lesion; by default each sequence has its own.
+    visibility : mapping
+        Chance that a sequence shows a lesion.
     """
     draw = Draw(seed)
     names = _acquired(draw, most, presence)
@@ -123,12 +123,15 @@ def _acquired(draw: Draw, most: int, presence: Mapping[str, float]) -> list[str]
     return names
 
 
-def _lesions(draw: Draw, names: list[str], half: float, visibility: float | None) -> tuple[Lesion, ...]:
+def _lesions(
+    draw: Draw, names: list[str], half: float, visibility: Mapping[str, float]
+) -> tuple[Lesion, ...]:
     count = 0 if draw.chance(0.42) else min(6, 1 + int(-math.log(1 - draw.uniform(0, 0.999)) * 1.5))
     lesions = draw_lesions(draw, count, -half - 3, half + 3)
     return tuple(
         replace(
-            lesion, change={name: lesion_change(draw, name, lesion.strength, visibility) for name in names}
+            lesion,
+            change={name: lesion_change(draw, name, lesion.strength, visibility[name]) for name in names},
         )
         for lesion in lesions
     )

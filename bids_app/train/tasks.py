@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from ..model.network import NetworkConfig
 from ..sequences import SLOTS
+from ..simulate.contrast import VISIBILITY
 from ..simulate.draw import Draw
 from ..simulate.nothing import make_cord_patch
 from ..simulate.overview import make_overview
-from ..simulate.patches import Patch, make_patch
+from ..simulate.patches import PRESENCE, Patch, make_patch
 from .samples import Example, Keep, cord_example, lesion_example
+
+#: T1w is acquired seldom and shows few lesions: its encoder would hardly ever see one.
+make_lesion_patch = partial(
+    make_patch, presence={**PRESENCE, "T1": 0.35}, visibility={**VISIBILITY, "T1": 0.5}
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +35,7 @@ TASKS: dict[str, Task] = {
     "lesion": Task(
         # Half of the cost lies at full resolution, where little is to be learned: hence few channels there.
         NetworkConfig(len(SLOTS), (8, 16, 64, 128), ("lesion", "cord"), norm="weight", stem=1),
-        make_patch,
+        make_lesion_patch,
         lesion_example,
         "lesions (and the cord) in the common space, from any subset of sequences",
     ),
