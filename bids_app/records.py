@@ -174,7 +174,8 @@ class Prepared:
     ----------
     crop : Path
         ``.npz`` with ``images`` (S, 48, 48, N) float32 in the files' own units, ``coverage`` (S, 48, 48, N) bool, ``cord``
-        (48, 48, N) float32 probability or mask, and ``starts`` (N, 2) int; S runs over ``sequences``.
+        (48, 48, N) float32 probability or mask, ``starts`` (N, 2) int, and ``levels`` (N,) uint8, the vertebral level of
+        each slice or 0; S runs over ``sequences``.
     sequences : tuple of str
         Sequence of each row of ``images``, the reference's first.
     grid : Grid
@@ -187,6 +188,8 @@ class Prepared:
         Images that left the unit, with the reason.
     cord_method : str
         ``sct`` or ``builtin``, with the version.
+    no_levels : str
+        Why no lesion of the unit gets a vertebral level, as a sentence; empty where levels are known.
     """
 
     unit: Unit
@@ -197,6 +200,7 @@ class Prepared:
     alignments: Mapping[Path, Alignment]
     dropped: Mapping[Path, str] = field(default_factory=dict)
     cord_method: str = ""
+    no_levels: str = ""
 
     @property
     def images(self) -> tuple[Image, ...]:
@@ -222,6 +226,8 @@ class Lesion:
     mean_probability : float
     sequences : tuple of str
         Sequences that cover the centre of the lesion.
+    vertebral_level : str
+        Name of the vertebra beside which most of the lesion lies; empty where that is not known.
     """
 
     index: int
@@ -231,6 +237,7 @@ class Lesion:
     probability: float
     mean_probability: float
     sequences: tuple[str, ...] = ()
+    vertebral_level: str = ""
 
 
 @dataclass(frozen=True, eq=False)

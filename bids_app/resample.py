@@ -85,24 +85,40 @@ def from_crop(
     block = _reach(box.grid, target, transform)
     if block is None:
         return result
-    low, high = block
-    index = np.stack(
-        np.meshgrid(*[np.arange(a, b) for a, b in zip(low, high, strict=True)], indexing="ij"), axis=-1
-    )
+    # A straight box around a leaning cord is mostly empty.
+    index = block[0] + np.argwhere(_touched(crop != 0, starts, common, target, transform, block))
     back = np.linalg.inv(transform)
-    total = np.zeros(index.shape[:3], np.float32)
-    offsets = _sub_voxels(target.spacing_mm)
+    total = np.zeros(len(index), np.float32)
+    offsets = sub_voxels(target.spacing_mm)
     for offset in offsets:
         points = target.to_mm(index + offset) @ back[:3, :3].T + back[:3, 3]
         total += ndimage.map_coordinates(
-            box.array,
-            np.moveaxis(box.grid.to_index(points), -1, 0),
-            order=1,
-            mode="constant",
-            output=np.float32,
+            box.array, box.grid.to_index(points).T, order=1, mode="constant", output=np.float32
         )
-    result[tuple(slice(a, b) for a, b in zip(low, high, strict=True))] = total / len(offsets)
+    result[tuple(index.T)] = total / len(offsets)
     return result
+
+
+def _touched(
+    filled: NDArray[np.bool_],
+    starts: NDArray[np.int64],
+    common: Grid,
+    target: Grid,
+    transform: FloatArray,
+    block: tuple[NDArray[np.int64], NDArray[np.int64]],
+) -> NDArray[np.bool_]:
+    """Return which voxels of a block of ``target`` any filled crop voxel can change."""
+    low, high = block
+    # A voxel is as large as the distance between their centres, and interpolation reaches one crop voxel further in each of
+    # three axes.
+    reach = 1 + np.floor(np.sqrt(3) * space.SPACING_MM / target.spacing_mm).astype(np.int64)
+    points = common.to_mm(space.crop_index(starts)[filled].astype(float))
+    at = np.round(target.to_index(points @ transform[:3, :3].T + transform[:3, 3])).astype(np.int64) - low
+    at = at[np.all((at >= -reach) & (at < high - low + reach), axis=1)]
+    touched = np.zeros(high - low + 2 * reach, bool)
+    touched[tuple((at + reach).T)] = True
+    touched = ndimage.maximum_filter(touched, tuple(2 * int(n) + 1 for n in reach))
+    return np.asarray(touched[tuple(slice(n, -n) for n in reach)])
 
 
 def labels_from_crop(
@@ -135,7 +151,7 @@ def labels_from_crop(
     return result
 
 
-def _sub_voxels(spacing_mm: FloatArray) -> NDArray[np.float64]:
+def sub_voxels(spacing_mm: FloatArray) -> NDArray[np.float64]:
     """Return offsets inside a voxel, in voxel units, at most `SAMPLE_MM` apart, shape (M, 3)."""
     counts = np.maximum(1, np.ceil(spacing_mm / SAMPLE_MM - 1e-6)).astype(int)
     axes = [(np.arange(n) + 0.5) / n - 0.5 for n in counts]

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from . import space
+from . import space, vertebrae
 from .errors import EnvironmentFault, UnitError
 from .files import writing
 from .model import checkpoint
@@ -40,6 +40,8 @@ class Crop:
         The uncropped common grid.
     sequences : tuple of str
         Sequence of each image.
+    levels : array, shape (N,), optional
+        Vertebral level of each slice, 0 where unknown.
     """
 
     images: NDArray[np.float32]
@@ -48,6 +50,7 @@ class Crop:
     starts: NDArray[np.int64]
     grid: Grid
     sequences: tuple[str, ...]
+    levels: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True)
@@ -228,6 +231,7 @@ def read_crop(prepared: Prepared) -> Crop:
             arrays["starts"],
             prepared.grid,
             prepared.sequences,
+            arrays["levels"] if "levels" in arrays else None,
         )
 
 
@@ -292,6 +296,7 @@ def find_lesions(
                 probability=float(values.max()),
                 mean_probability=float(values.mean()),
                 sequences=covering,
+                vertebral_level="" if crop.levels is None else vertebrae.of_lesion(inside, crop.levels),
             )
         )
     return instances, tuple(lesions)

@@ -37,6 +37,7 @@ LESION_COLUMNS = (
     Column("x_mm", "Centre of mass, towards the right, in the scanner space of the reference", "mm"),
     Column("y_mm", "Centre of mass, towards the front, in the scanner space of the reference", "mm"),
     Column("z_mm", "Centre of mass, towards the head, in the scanner space of the reference", "mm"),
+    Column("vertebral_level", "Vertebra beside which most of the lesion lies; n/a where that is not known"),
     Column("probability", "Highest probability inside the lesion"),
     Column("mean_probability", "Mean probability inside the lesion"),
     Column("sequences", "Sequences that cover the centre of the lesion, separated by commas"),

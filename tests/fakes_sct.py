@@ -54,6 +54,32 @@ nib.save(made, output)
 Path(output.replace(".nii.gz", ".json")).write_text("{{}}")
 """
 
+_LABEL = """#!{python}
+import json, os, sys
+from pathlib import Path
+import nibabel as nib
+import numpy as np
+
+behaviour = "{behaviour}"
+arguments = sys.argv[1:]
+with Path("{log}").open("a") as stream:
+    stream.write(json.dumps({{"argv": arguments, "cwd": os.getcwd()}}) + "\\n")
+Path("warp_curve2straight.nii.gz").write_bytes(b"left over")
+if behaviour == "labels-rc1":
+    print("ValueError: C2/C3 was not found", file=sys.stderr)
+    sys.exit(1)
+if behaviour == "labels-silent":
+    sys.exit(0)
+cord = nib.load(arguments[arguments.index("-s") + 1])
+mask = np.asarray(cord.dataobj)
+where = np.argwhere(mask > 0)
+height = nib.affines.apply_affine(cord.affine, where)[:, 2]
+values = 3 + ((height.max() - height) / {height_mm}).astype(int)
+labels = np.zeros(mask.shape, np.uint8)
+labels[tuple(where.T)] = values
+nib.save(nib.Nifti1Image(labels, cord.affine), Path(arguments[arguments.index("-ofolder") + 1]) / "cord_labeled.nii.gz")
+"""
+
 _VERSION = """#!/bin/sh
 echo "--"
 echo "{version}"
@@ -61,15 +87,26 @@ exit {code}
 """
 
 
-def install(folder: Path, mask: Path, behaviour: str = "good", version: str = "7.3", code: int = 0) -> Path:
+def install(
+    folder: Path,
+    mask: Path,
+    behaviour: str = "good",
+    version: str = "7.3",
+    code: int = 0,
+    height_mm: float = 15.0,
+) -> Path:
     """Write the fakes into a folder and return the file in which every call of ``sct_deepseg`` is noted.
 
-    ``mask`` is an ``.npy`` file with what the fake finds.
+    ``mask`` is an ``.npy`` file with what the fake finds. Vertebrae are labelled from C3 on, each of them ``height_mm`` high;
+    those calls are noted in ``labels.jsonl``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "calls.jsonl"
     texts = {
         "sct_deepseg": _SEGMENT.format(python=sys.executable, behaviour=behaviour, log=log, mask=mask),
+        "sct_label_vertebrae": _LABEL.format(
+            python=sys.executable, behaviour=behaviour, log=folder / "labels.jsonl", height_mm=height_mm
+        ),
         "sct_version": _VERSION.format(version=version, code=code),
     }
     for name, text in texts.items():

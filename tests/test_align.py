@@ -101,7 +101,10 @@ def test_it_never_slides_far_along_the_cord(tmp_path, reference):
     )
     found = align.align(image, mask, *reference)
     middle = np.array([0.0, 2.0, 0.0])
-    assert abs((found.transform[:3, :3] @ middle + found.transform[:3, 3] - middle)[2]) <= align.MAX_SHIFT_ALONG_MM + 0.5
+    assert (
+        abs((found.transform[:3, :3] @ middle + found.transform[:3, 3] - middle)[2])
+        <= align.MAX_SHIFT_ALONG_MM + 0.5
+    )
     assert found.method in ("rigid", "header")
 
 
@@ -190,7 +193,10 @@ def test_real_pairs_are_never_worse_than_by_header(real_data, tmp_path):
         if header > 1:
             assert kept < 0.7, f"{image.name}: {found}"
         middle = lines[0].mean(axis=0)
-        assert abs((found.transform[:3, :3] @ middle + found.transform[:3, 3] - middle)[2]) <= align.MAX_SHIFT_ALONG_MM + 0.5
+        assert (
+            abs((found.transform[:3, :3] @ middle + found.transform[:3, 3] - middle)[2])
+            <= align.MAX_SHIFT_ALONG_MM + 0.5
+        )
 
 
 def test_benchmark_perturbs_and_measures_in_millimetres():

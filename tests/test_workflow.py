@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import shutil
@@ -255,6 +256,49 @@ def test_sct_is_called_once_per_image(with_sct):
     assert prepared.sequences == ("T2Sag", "T1")
     prepare(request())
     assert len(log.read_text().splitlines()) == 2
+
+
+def levels_of(prepared):
+    with np.load(prepared.crop) as crop:
+        return crop["levels"]
+
+
+def test_levels_of_vertebrae_come_from_sct(with_sct, tmp_path):
+    request, use = with_sct
+    use()
+    prepared = prepare(request())
+    assert prepared.no_levels == ""
+    levels = levels_of(prepared)
+    known = levels[levels > 0]
+    # A vertebra every 15 mm from C3 on, from the head down; slices are numbered from the feet up.
+    assert known[0] == known.max() >= 5
+    assert known[-1] == 3
+    assert set(np.diff(known.astype(int))) == {0, -1}
+    assert abs((levels == 4).sum() * 0.5 - 15) <= 1
+    (call,) = map(json.loads, (tmp_path / "bin" / "labels.jsonl").read_text().splitlines())
+    assert call["argv"][call["argv"].index("-c") + 1] == "t2"
+    assert call["cwd"].startswith(str(tmp_path / "work"))
+    assert (
+        sorted(path.name for path in request().unit.reference.path.parent.iterdir() if "warp" in path.name)
+        == []
+    )
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "height_mm", "reason"),
+    [
+        ("labels-rc1", 15.0, "SCT failed on the vertebrae of sub-01_acq-sag_T2w.nii.gz with return code 1"),
+        ("labels-silent", 15.0, "SCT wrote no label map for sub-01_acq-sag_T2w.nii.gz"),
+        ("good", 6.0, "The vertebral labels of SCT were refused: C4 would be 6 mm high"),
+    ],
+)
+def test_without_levels_there_is_a_reason_and_a_result(with_sct, behaviour, height_mm, reason):
+    request, use = with_sct
+    use(behaviour, height_mm=height_mm)
+    prepared = prepare(request())
+    assert prepared.no_levels.startswith(reason)
+    assert not levels_of(prepared).any()
+    assert prepared.sequences == ("T2Sag", "T1")
 
 
 def test_sct_that_failed_is_asked_again(with_sct):

@@ -25,6 +25,7 @@ from ..centreline import fine
 from ..errors import CordError
 from ..localise import Localiser
 from ..preprocess.align import align
+from ..resample import sub_voxels
 from ..simulate.participant import simulate_participant
 from ..space import FloatArray, Grid
 from .scans import find
@@ -269,25 +270,22 @@ def _resampled(side: Side, spacing_mm: tuple[float, float, float]) -> Side:
     affine = np.diag([*spacing_mm, 1.0])
     affine[:3, 3] = low
     grid = Grid((int(shape[0]), int(shape[1]), int(shape[2])), affine)
-    width = [spacing / own for spacing, own in zip(spacing_mm, _axes_spacing(source), strict=True)]
-    index = np.stack(np.meshgrid(*map(np.arange, grid.shape), indexing="ij"), axis=-1).reshape(-1, 3)
-    at = source.to_index(grid.to_mm(index.astype(float))).T
-    order = [int(np.argmax(np.abs(source.affine[axis, :3]))) for axis in range(3)]
-    sizes = [1] * 3
-    for world, array_axis in enumerate(order):
-        sizes[array_axis] = max(1, round(width[world]))
     top = float(np.percentile(side.volume, 99))
     other = np.clip(side.volume / top, 0, 1)
     other = np.where(other > 0.5, 1 - other, other) ** 0.7
-    smooth = ndimage.uniform_filter(other.astype(np.float32), sizes)
-    volume = ndimage.map_coordinates(smooth, at, order=1).reshape(grid.shape)
-    filled = ndimage.map_coordinates(side.cord.astype(np.float32), at, order=1).reshape(grid.shape) >= 0.5
-    return Side((1000 * volume).astype(np.float32), filled, grid)
+    volume, filled = (_averaged(array, source, grid) for array in (other, side.cord))
+    return Side((1000 * volume).astype(np.float32), filled >= 0.5, grid)
 
 
-def _axes_spacing(grid: Grid) -> list[float]:
-    """Return the voxel size along the world's axes."""
-    return [float(grid.spacing_mm[int(np.argmax(np.abs(grid.affine[axis, :3])))]) for axis in range(3)]
+def _averaged(array: NDArray[np.generic], source: Grid, grid: Grid) -> NDArray[np.float32]:
+    """Return the mean of an array over each voxel of another grid, shape grid.shape."""
+    index = np.stack(np.meshgrid(*map(np.arange, grid.shape), indexing="ij"), axis=-1)
+    offsets = sub_voxels(grid.spacing_mm)
+    total = np.zeros(grid.shape, np.float32)
+    for offset in offsets:
+        at = source.to_index(grid.to_mm(index + offset))
+        total += ndimage.map_coordinates(array.astype(np.float32), np.moveaxis(at, -1, 0), order=1)
+    return np.asarray(total / len(offsets), np.float32)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import cord, resample, space
+from .. import cord, resample, space, vertebrae
 from ..images import common_grid, read_grid, read_volume
 from ..space import FloatArray
 
@@ -28,7 +28,9 @@ class CropInput:
     transform: FloatArray
 
 
-def make_crop(reference_cord: Path, inputs: tuple[CropInput, ...], output: Path) -> dict[Path, str]:
+def make_crop(
+    reference_cord: Path, inputs: tuple[CropInput, ...], output: Path, labels: Path | None = None
+) -> dict[Path, str]:
     """Write the crop of a unit as ``.npz``; equal input gives equal bytes.
 
     Parameters
@@ -39,7 +41,10 @@ def make_crop(reference_cord: Path, inputs: tuple[CropInput, ...], output: Path)
         The reference first, with the identity.
     output : Path
         Gets ``images`` (S, 48, 48, N) float32, in the files' own units and 0 where not covered,
-        ``coverage`` (S, 48, 48, N) bool, ``cord`` (48, 48, N) float32 in 0 to 1, and ``starts`` (N, 2) int64.
+        ``coverage`` (S, 48, 48, N) bool, ``cord`` (48, 48, N) float32 in 0 to 1, ``starts`` (N, 2) int64 and ``levels`` (N,)
+        uint8, the vertebral level of each slice or 0.
+    labels : Path, optional
+        Vertebral labels on the reference's grid.
 
     Returns
     -------
@@ -67,9 +72,21 @@ def make_crop(reference_cord: Path, inputs: tuple[CropInput, ...], output: Path)
             continue
         images.append(sampled)
         coverages.append(coverage)
+    levels = np.zeros(len(starts), np.uint8)
+    if labels is not None:
+        values, own = read_volume(labels)
+        levels = vertebrae.at_slices(
+            resample.to_crop(values, own, starts, common, np.eye(4), order=0)[0].astype(int)
+        )
     _save(
         output,
-        {"images": np.stack(images), "coverage": np.stack(coverages), "cord": inside, "starts": starts},
+        {
+            "images": np.stack(images),
+            "coverage": np.stack(coverages),
+            "cord": inside,
+            "starts": starts,
+            "levels": levels,
+        },
     )
     return dropped
 

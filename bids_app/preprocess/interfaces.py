@@ -73,11 +73,35 @@ class AlignImage(SimpleInterface):  # type: ignore[misc]
         return runtime
 
 
+class _LabelLevelsSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
+    image = File(mandatory=True)
+    image_cord = File(mandatory=True, desc="outcome of its cord step")
+    contrast = traits.Enum("t2", "t1", usedefault=True, desc="whether fluid is bright or dark")
+    method = traits.Str(desc="method and version: a change redoes the step")
+    version = traits.Str(mandatory=True)
+
+
+class LabelLevels(SimpleInterface):  # type: ignore[misc]
+    """Vertebral levels of one image."""
+
+    input_spec, output_spec = _LabelLevelsSpec, _OutcomeSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        given, folder = self.inputs, Path(runtime.cwd)
+        outcome = steps.record(
+            folder,
+            lambda: steps.label_levels(Path(given.image), Path(given.image_cord), folder, given.contrast),
+        )
+        self._results["outcome"] = str(outcome)
+        return runtime
+
+
 class _MakeCropSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
     reference = File(mandatory=True)
     reference_cord = File(mandatory=True, desc="outcome of its cord step")
     images = InputMultiObject(File(), desc="inputs of the network less the reference")
     alignments = InputMultiObject(File(), desc="outcomes of their align steps")
+    levels = File(desc="outcome of the step that labels vertebrae")
     version = traits.Str(mandatory=True)
 
 
@@ -91,6 +115,9 @@ class MakeCrop(SimpleInterface):  # type: ignore[misc]
         images = [Path(p) for p in given.images] if isdefined(given.images) else []
         aligned = [Path(p) for p in given.alignments] if isdefined(given.alignments) else []
         reference, mask = Path(given.reference), Path(given.reference_cord)
-        outcome = steps.record(folder, lambda: steps.crop_unit(reference, mask, images, aligned, folder))
+        levels = Path(given.levels) if isdefined(given.levels) else None
+        outcome = steps.record(
+            folder, lambda: steps.crop_unit(reference, mask, images, aligned, folder, levels)
+        )
         self._results["outcome"] = str(outcome)
         return runtime

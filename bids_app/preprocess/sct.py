@@ -13,10 +13,12 @@ import re
 import shutil
 import signal
 import subprocess
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import BadImageError, CordError, EnvironmentFault, UnitError
 from ..images import read_grid, read_volume, write_like
@@ -116,21 +118,83 @@ def segment_cord(
     version = require_sct()
     mask = mask.absolute()
     mask.unlink(missing_ok=True)
+    folder = _fresh(folder)
+    linked, output = _linked(image, folder, "image"), folder / "cord.nii.gz"
+    arguments = ["spinalcord", "-i", str(linked), "-o", str(output)]
+    _run("sct_deepseg", arguments, folder, _Task("the cord", image.name), gpu, timeout_s)
+    values = _checked_output(output, image, "cord mask")
+    if not values.any():
+        raise CordError(f"SCT found no spinal cord in {image.name}: its mask is empty.")
+    write_like(mask, (values > 0.5).astype(np.uint8), image)
+    _tidy(folder)
+    return version
+
+
+def label_vertebrae(
+    image: Path, mask: Path, folder: Path, *, contrast: str, timeout_s: float = TIMEOUT_S
+) -> NDArray[np.int64]:
+    """Label the vertebral levels of a cord mask with ``sct_label_vertebrae``.
+
+    Parameters
+    ----------
+    image, mask : Path
+        NIfTI, 3D, on one grid; never written to and nothing is written beside them.
+    folder : Path
+        Private working folder of this call; emptied first. ``sct.log`` stays there.
+    contrast : str
+        ``t1`` or ``t2``: whether fluid is dark or bright.
+    timeout_s : float
+
+    Returns
+    -------
+    array of int, shape of the image
+        1 for C1 to 24 for L5, 0 elsewhere. Whether that is plausible is not asked here.
+
+    Raises
+    ------
+    EnvironmentFault
+        No usable SCT.
+    UnitError
+        SCT failed, took too long, or left something that is no label map of this image.
+    """
+    require_sct()
+    folder = _fresh(folder)
+    linked, cord = _linked(image, folder, "image"), _linked(mask, folder, "cord")
+    arguments = ["-i", str(linked), "-s", str(cord), "-c", contrast, "-ofolder", str(folder)]
+    _run("sct_label_vertebrae", arguments, folder, _Task("the vertebrae", image.name), False, timeout_s)
+    values = _checked_output(folder / "cord_labeled.nii.gz", image, "label map")
+    _tidy(folder)
+    return np.asarray(np.round(values), np.int64)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What a call is for, in the words of its errors."""
+
+    what: str
+    image: str
+
+
+def _fresh(folder: Path) -> Path:
     folder = folder.absolute()
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    linked = folder / ("image.nii.gz" if image.name.endswith(".gz") else "image.nii")
+    return folder
+
+
+def _linked(path: Path, folder: Path, name: str) -> Path:
+    """Put a file into the working folder of a call, so that nothing is written beside it."""
+    linked = folder / (f"{name}.nii.gz" if path.name.endswith(".gz") else f"{name}.nii")
     try:
-        linked.symlink_to(image.absolute())
+        linked.symlink_to(path.absolute())
     except OSError:  # a file system without links
-        shutil.copyfile(image, linked)
-    output = folder / "cord.nii.gz"
-    program = str(shutil.which("sct_deepseg"))
-    _run([program, "spinalcord", "-i", str(linked), "-o", str(output)], folder, image.name, gpu, timeout_s)
-    write_like(mask, _checked_output(output, image), image)
+        shutil.copyfile(path, linked)
+    return linked
+
+
+def _tidy(folder: Path) -> None:
     for name in ("home", "tmp"):
         shutil.rmtree(folder / name, ignore_errors=True)
-    return version
 
 
 def _environment(folder: Path, gpu: bool) -> dict[str, str]:
@@ -150,12 +214,15 @@ def _environment(folder: Path, gpu: bool) -> dict[str, str]:
     return environment
 
 
-def _run(command: list[str], folder: Path, name: str, gpu: bool, timeout_s: float) -> None:
+def _run(program: str, arguments: list[str], folder: Path, task: _Task, gpu: bool, timeout_s: float) -> None:
     log = folder / "sct.log"
+    found = shutil.which(program)
+    if found is None:
+        raise UnitError(f"The Spinal Cord Toolbox on PATH has no {program}.", _INSTALL)
     with log.open("wb") as stream:
         try:
             process = subprocess.Popen(
-                command,
+                [found, *arguments],
                 cwd=folder,
                 env=_environment(folder, gpu),
                 stdin=subprocess.DEVNULL,
@@ -164,12 +231,13 @@ def _run(command: list[str], folder: Path, name: str, gpu: bool, timeout_s: floa
                 start_new_session=True,
             )
         except OSError as error:
-            raise EnvironmentFault(f"sct_deepseg cannot be started ({error.strerror}).", _INSTALL) from error
+            raise EnvironmentFault(f"{program} cannot be started ({error.strerror}).", _INSTALL) from error
         try:
             code = process.wait(timeout=timeout_s)
         except subprocess.TimeoutExpired:
             raise UnitError(
-                f"SCT did not finish the cord of {name} within {timeout_s:.0f} s.", f"Its log is {log}."
+                f"SCT did not finish {task.what} of {task.image} within {timeout_s:.0f} s.",
+                f"Its log is {log}.",
             ) from None
         finally:
             # Also on an interrupt: nothing that SCT started may outlive the call.
@@ -179,27 +247,29 @@ def _run(command: list[str], folder: Path, name: str, gpu: bool, timeout_s: floa
     if code != 0:
         lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
         last = f" ({lines[-1][:160]})" if lines else ""
-        raise UnitError(f"SCT failed on {name} with return code {code}{last}.", f"Its log is {log}.")
+        raise UnitError(
+            f"SCT failed on {task.what} of {task.image} with return code {code}{last}.", f"Its log is {log}."
+        )
 
 
-def _checked_output(output: Path, image: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """Return what SCT wrote as 0 and 1, or say what is wrong with it."""
+def _checked_output(output: Path, image: Path, what: str) -> NDArray[np.float32]:
+    """Return what SCT wrote, or say what is wrong with it."""
     if not output.is_file():
         raise UnitError(
-            f"SCT wrote no cord mask for {image.name}, though it reported success.",
+            f"SCT wrote no {what} for {image.name}, though it reported success.",
             f"Its log is {output.with_name('sct.log')}.",
         )
     grid = read_grid(image)
     try:
         written = read_grid(output)
         if not _same_grid(written, grid):
-            raise UnitError(f"SCT wrote a cord mask for {image.name} on another grid than the image's.")
+            raise UnitError(f"SCT wrote a {what} for {image.name} on another grid than the image's.")
         values, _ = read_volume(output)
     except BadImageError as error:
         if "every voxel has the value 0" in error.message:
-            raise CordError(f"SCT found no spinal cord in {image.name}: its mask is empty.") from error
-        raise UnitError(f"SCT wrote an unusable cord mask for {image.name}: {error.message}") from error
-    return (values > 0.5).astype(np.uint8)
+            return np.zeros(grid.shape, np.float32)
+        raise UnitError(f"SCT wrote an unusable {what} for {image.name}: {error.message}") from error
+    return values
 
 
 def _same_grid(a: Grid, b: Grid) -> bool:

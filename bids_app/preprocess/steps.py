@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import cord
+from .. import cord, vertebrae
 from ..errors import BadImageError, CordError, EnvironmentFault, MscordError, UnitError
 from ..images import read_grid, read_volume, write_like
 from ..records import Alignment
@@ -133,18 +133,64 @@ def _read_mask(source: Path, image: Path) -> Any:
         raise UnitError(f"The cord mask of {image.name} cannot be used: {error.message}") from error
 
 
+def label_levels(image: Path, image_cord: Path, folder: Path, contrast: str) -> dict[str, Any]:
+    """Label the vertebral levels of a cord with SCT, and see whether that can be believed.
+
+    Nothing that goes wrong here fails a unit: lesions are found without it.
+
+    Parameters
+    ----------
+    image : Path
+    image_cord : Path
+        Outcome of its cord step.
+    folder : Path
+        Where the labels go.
+    contrast : str
+        ``t1`` or ``t2``.
+
+    Returns
+    -------
+    dict
+        ``levels`` (file name, or empty) and ``reason`` (why there are none).
+    """
+    mask = mask_of(image_cord)
+    grid = read_grid(image)
+    try:
+        labels = sct.label_vertebrae(image, mask, folder / "sct", contrast=contrast)
+    except UnitError as error:
+        return {"levels": "", "reason": error.message}
+    fault = vertebrae.fault_of(labels, read_volume(mask)[0] > 0.5, grid)
+    if fault:
+        return {"levels": "", "reason": f"The vertebral labels of SCT were refused: {fault}."}
+    write_like(folder / "levels.nii.gz", labels.astype(np.uint8), image)
+    return {"levels": "levels.nii.gz", "reason": ""}
+
+
 def align_image(image: Path, image_cord: Path, reference: Path, reference_cord: Path) -> dict[str, Any]:
     """Align one image; the cords are outcome files. Returns ``transform``, ``method`` and ``reason``."""
     found = align.align(image, mask_of(image_cord), reference, mask_of(reference_cord))
     return {"transform": found.transform.tolist(), "method": found.method, "reason": found.reason}
 
 
+def _labels_of(outcome_path: Path | None) -> Path | None:
+    """Return the vertebral labels that a step left, if any."""
+    if outcome_path is None:
+        return None
+    outcome = read_outcome(outcome_path)
+    return outcome_path.parent / outcome["levels"] if outcome["ok"] and outcome["levels"] else None
+
+
 def crop_unit(
-    reference: Path, reference_cord: Path, images: list[Path], alignments: list[Path], folder: Path
+    reference: Path,
+    reference_cord: Path,
+    images: list[Path],
+    alignments: list[Path],
+    folder: Path,
+    levels: Path | None = None,
 ) -> dict[str, Any]:
     """Crop the reference and every aligned image.
 
-    The cord and the alignments are outcome files; ``folder`` gets ``crop.npz``.
+    The cord, the alignments and the levels are outcome files; ``folder`` gets ``crop.npz``.
 
     Returns
     -------
@@ -158,7 +204,7 @@ def crop_unit(
         found = alignment_of(read_outcome(outcome), image)
         if isinstance(found, Alignment):
             inputs.append(crop.CropInput(image, found.transform))
-    reasons = crop.make_crop(mask, tuple(inputs), folder / "crop.npz")
+    reasons = crop.make_crop(mask, tuple(inputs), folder / "crop.npz", _labels_of(levels))
     cropped = [item.path for item in inputs[1:] if item.path not in reasons]
     return {
         "crop": "crop.npz",

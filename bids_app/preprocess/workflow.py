@@ -18,11 +18,13 @@ from ..images import common_grid, read_grid
 from ..processes import process_pool
 from ..records import Alignment, Image, Prepared
 from . import align, steps
-from .interfaces import AlignImage, FindCord, MakeCrop
+from .interfaces import AlignImage, FindCord, LabelLevels, MakeCrop
 from .request import PrepareRequest
 
 _log = logging.getLogger(__name__)
 _NAME = "preprocess"
+#: Why the built-in localiser gives no vertebral levels.
+NO_LEVELS = "Only the Spinal Cord Toolbox labels vertebrae, and the cord was found without it."
 
 
 def run_unit(request: PrepareRequest) -> Prepared:
@@ -112,6 +114,10 @@ def _build(request: PrepareRequest, folder: Path) -> Any:
     workflow.add_nodes(list(cords.values()))
     made = engine.Node(MakeCrop(reference=reference, version=__version__), "crop")
     workflow.connect(reference_cord, "outcome", made, "reference_cord")
+    if request.cord == "sct":
+        labelled = engine.Node(_levels_interface(request), "levels")
+        workflow.connect(reference_cord, "outcome", labelled, "image_cord")
+        workflow.connect(labelled, "outcome", made, "levels")
     merged = engine.Node(nipype.Merge(max(1, len(unit.inputs) - 1)), "inputs")
     place = 0
     for image in unit.images:
@@ -154,6 +160,16 @@ def _cord_interface(request: PrepareRequest, image: Image) -> FindCord:
     return interface
 
 
+def _levels_interface(request: PrepareRequest) -> LabelLevels:
+    reference = request.unit.reference
+    return LabelLevels(
+        image=str(reference.path.absolute()),
+        contrast="t1" if reference.sequence in ("T1", "MP2RAGE") else "t2",
+        method=request.cord_method,
+        version=__version__,
+    )
+
+
 def _foreseen(error: BaseException, folder: Path, name: str) -> MscordError | None:
     """Return the sentence for what may go wrong around the steps, or None for a defect."""
     text = f"{error} {error.__cause__ or ''}"
@@ -183,7 +199,10 @@ def _collect(request: PrepareRequest, base: Path) -> Prepared:
         if image.path != unit.reference.path
     }
     crop = base / "crop" / steps.OUTCOME
-    outcomes = {path: steps.read_outcome(path) for path in (*cords.values(), *aligned.values(), crop)}
+    levels = [base / "levels" / steps.OUTCOME] if request.cord == "sct" else []
+    outcomes = {
+        path: steps.read_outcome(path) for path in (*cords.values(), *aligned.values(), crop, *levels)
+    }
     _forget_passing_failures(outcomes)
     for path in cords.values():
         error = steps.error_of(outcomes[path])
@@ -217,8 +236,15 @@ def _collect(request: PrepareRequest, base: Path) -> Prepared:
         cord_masks=masks,
         alignments=alignments,
         dropped=dropped,
+        no_levels=_why_no_levels(outcomes[levels[0]]) if levels else NO_LEVELS,
         cord_method=request.cord_method or f"{request.cord} {version}".strip(),
     )
+
+
+def _why_no_levels(outcome: dict[str, Any]) -> str:
+    """Return why no vertebral level is known, or an empty string where levels are."""
+    error = steps.error_of(outcome)
+    return error.message if error else str(outcome["reason"])
 
 
 def _forget_passing_failures(outcomes: dict[Path, dict[str, Any]]) -> None:

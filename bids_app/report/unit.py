@@ -42,6 +42,7 @@ class LesionRow:
     volume_mm3: float
     length_mm: float
     position: str
+    vertebral_level: str
     probability: float
     mean_probability: float
     sequences: str
@@ -183,6 +184,7 @@ def _lesion_row(lesion: Lesion, shown: Mapping[int, int]) -> LesionRow:
         volume_mm3=lesion.volume_mm3,
         length_mm=lesion.length_mm,
         position=f"{across} {abs(x):.1f}, {ahead} {abs(y):.1f}, {height_words(z)}",
+        vertebral_level=lesion.vertebral_level or "unknown",
         probability=lesion.probability,
         mean_probability=lesion.mean_probability,
         sequences=", ".join(lesion.sequences),
@@ -193,6 +195,7 @@ def _lesion_row(lesion: Lesion, shown: Mapping[int, int]) -> LesionRow:
 def _made(outcome: Segmented) -> list[tuple[str, str]]:
     rows = [
         ("Cord found by", outcome.prepared.cord_method),
+        ("Vertebral levels", outcome.prepared.no_levels or "labelled by the Spinal Cord Toolbox"),
         ("Threshold of probability", f"{outcome.threshold:g}"),
         ("Smallest lesion", f"{outcome.minimum_volume_mm3:g} mm³"),
         ("Weights", outcome.weights.get("name", "")),

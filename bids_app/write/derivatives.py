@@ -213,6 +213,7 @@ def _row(lesion: Lesion, unit: Segmented, voxels: int, voxel_volume_mm3: float) 
         "x_mm": float(x_mm),
         "y_mm": float(y_mm),
         "z_mm": float(z_mm),
+        "vertebral_level": lesion.vertebral_level or None,
         "probability": float(lesion.probability),
         "mean_probability": float(lesion.mean_probability),
         "sequences": ",".join(lesion.sequences),

@@ -36,6 +36,9 @@ def lesion_instances(image: Image, units: Sequence[Segmented], options: Options)
     record = _lesions(text, image, units, options)
     if any(unit.prepared.unit.reference.path == image.path for unit in units):
         record["Unit"] = image.stem
+    record["VertebralLevels"] = " ".join(
+        dict.fromkeys(unit.prepared.no_levels for unit in units if unit.prepared.no_levels)
+    ) or ("Labelled by the Spinal Cord Toolbox.")
     # BIDS itself defines index and name, and takes no other definition.
     extra = [column for column in LESION_COLUMNS if column.name not in ("index", "name")]
     return record | {column.name: column.definition() for column in extra}
