@@ -6,7 +6,7 @@ DEMO ?= demo
 STAMP := $(VENV)/.installed
 SHELL := /bin/bash
 
-.PHONY: demo test lint types unit agreement figures accuracy alignment pictures clean
+.PHONY: demo test lint types unit agreement figures accuracy alignment fields pictures clean
 
 # torch goes first and alone: pinned exactly, a resolver takes the CPU build where one is offered.
 $(STAMP): setup.cfg pyproject.toml
@@ -66,6 +66,10 @@ accuracy: $(STAMP)
 # How well rigid alignment undoes known perturbations: make alignment [DATA=public development scans]
 alignment: $(STAMP)
 	$(BIN)/python -m bids_app.accuracy.alignment $(DATA)
+
+# The built-in localiser on simulated scans of every part of the spine
+fields: $(STAMP)
+	$(BIN)/python -m bids_app.accuracy.fields
 
 # The development scans with their cords, and aligned pairs: make pictures DATA=public development scans
 pictures: $(STAMP)

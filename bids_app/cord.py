@@ -25,6 +25,8 @@ MAX_STEP_MM = 2.5
 MIN_MARGIN_MM = 3.0
 #: Shortest cord; an image with less extent must show the cord over this fraction of it.
 MIN_LENGTH_MM, MIN_LENGTH_FRACTION = 20.0, 0.6
+#: A cord at least this long tells up from down, by how much wider its lower third is than its upper one.
+LEAST_FOR_DOUBT_MM, MOST_WIDER_BELOW = 100.0, 1.5
 #: Beyond its ends the centreline keeps its direction for this long, then runs on along the slice axis.
 EXTRAPOLATE_MM = 10.0
 #: A piece of the mask belongs to the cord if it lies this near to where the cord should pass, plus half of
@@ -105,6 +107,34 @@ def check_cord(mask: NDArray[np.generic], grid: Grid, name: str = "the image") -
         fault = check(levels, grid)
         if fault:
             raise CordError(f"No plausible spinal cord was found in {name}: {fault}.", step)
+
+
+def doubt(mask: NDArray[np.generic], grid: Grid) -> str:
+    """Say why the header of an image may be wrong about what is up; empty where nothing speaks for that.
+
+    The cord is widest in the neck. The lumbar enlargement is wider than the chest's cord, but not by far: a long cord that is
+    much wider at its lower end than at its upper one is stored upside down, or labelled so.
+
+    Parameters
+    ----------
+    mask : array, shape grid.shape
+        As `check_cord` let it pass.
+    grid : Grid
+    """
+    levels = levels_of(np.asarray(mask) > 0, grid)
+    length = float(levels.along_mm[-1] - levels.along_mm[0])
+    if length < LEAST_FOR_DOUBT_MM:
+        return ""
+    part = (levels.along_mm - levels.along_mm[0]) / length
+    low, high = (float(np.median(levels.area_mm2[end])) for end in (part < 1 / 3, part > 2 / 3))
+    if grid.affine[2, levels.axis] < 0:
+        low, high = high, low
+    if low <= MOST_WIDER_BELOW * high:
+        return ""
+    return (
+        f"The header may be wrong about what is up: the cord's cross-section would be {low:.0f} mm2 in its lower third and"
+        f" {high:.0f} mm2 in its upper third (up to {MOST_WIDER_BELOW:g} times are known)."
+    )
 
 
 def centreline_mm(mask: NDArray[np.generic], grid: Grid) -> FloatArray:

@@ -242,6 +242,8 @@ class Participants:
             prepared = workers.result(request, future)
             for path, reason in prepared.dropped.items():
                 log.warning("%s: %s is left out: %s", request.unit.name, path.name, reason)
+            for path, doubt in prepared.doubts.items():
+                log.warning("%s: %s", path.name, doubt)
             return self.segmenter.segment(prepared, self.work / request.unit.name, numbers.get(key, 0) + 1)
 
         result = self._attempt(request.unit, work)

@@ -186,6 +186,8 @@ class Prepared:
         One for every image that stayed in the unit.
     dropped : mapping of Path to str
         Images that left the unit, with the reason.
+    doubts : mapping of Path to str
+        Images that stayed, though their header may be wrong, with what speaks for that.
     cord_method : str
         ``sct`` or ``builtin``, with the version.
     no_levels : str
@@ -199,6 +201,7 @@ class Prepared:
     cord_masks: Mapping[Path, Path]
     alignments: Mapping[Path, Alignment]
     dropped: Mapping[Path, str] = field(default_factory=dict)
+    doubts: Mapping[Path, str] = field(default_factory=dict)
     cord_method: str = ""
     no_levels: str = ""
 

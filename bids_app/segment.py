@@ -231,7 +231,7 @@ def read_crop(prepared: Prepared) -> Crop:
             arrays["starts"],
             prepared.grid,
             prepared.sequences,
-            arrays["levels"] if "levels" in arrays else None,
+            arrays.get("levels"),
         )
 
 

@@ -112,8 +112,7 @@ def make_unit(
         common,
         cords,
         alignments,
-        {},
-        "builtin 0.1",
+        cord_method="builtin 0.1",
     )
     return Segmented(
         prepared, folder / "maps.npz", tuple(lesions), THRESHOLD, 1.5, WEIGHTS, {"segment": 1.25}

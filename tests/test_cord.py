@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import nibabel as nib
 import numpy as np
 import pytest
-from fakes_cord import GRIDS, centre_at, cord_mask, make_grid
+from fakes_cord import GRIDS, centre_at, cord_mask, make_grid, points_of
 
 from bids_app import cord
 from bids_app.errors import CordError
@@ -204,3 +206,25 @@ def test_real_masks_pass_and_a_brain_does_not(real_data):
     values = np.asarray(nib.load(brain).dataobj)
     with pytest.raises(CordError, match="area"):
         cord.check_cord(cord.clean_mask(values > np.percentile(values, 80), grid), grid, brain.name)
+
+
+@pytest.mark.parametrize("codes", ["RAS", "PSR", "LPI"])
+@pytest.mark.parametrize(
+    ("upper", "lower", "doubtful"), [(6.0, 4.5, False), (4.5, 5.2, False), (4.0, 6.0, True)]
+)
+def test_a_cord_that_widens_downwards_casts_doubt_on_the_header(codes, upper, lower, doubtful):
+    grid = make_grid(codes, (1.0, 1.0, 1.0), extent=(40.0, 40.0, 160.0))
+    points = points_of(grid)[..., 0, :]
+    radius = np.interp(points[..., 2], (-30, 30), (lower, upper))
+    mask = np.hypot(points[..., 0], points[..., 1]) <= radius
+    text = cord.doubt(mask, grid)
+    assert bool(text) == doubtful
+    if doubtful:
+        assert re.search(r"11\d mm2 in its lower third and 5\d mm2 in its upper third", text)
+
+
+def test_a_short_cord_tells_nothing_about_up_and_down():
+    grid = make_grid(extent=(40.0, 40.0, 80.0))
+    points = points_of(grid)[..., 0, :]
+    mask = np.hypot(points[..., 0], points[..., 1]) <= np.interp(points[..., 2], (-10, 10), (6.0, 4.0))
+    assert cord.doubt(mask, grid) == ""

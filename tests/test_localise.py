@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from bids_app import images
+from bids_app import cord, images
 from bids_app.errors import CordError
 from bids_app.localise import BEYOND_MM, Localiser, _follow, best_path
 from bids_app.simulate.participant import simulate_participant
@@ -95,6 +95,15 @@ def test_a_real_brain_is_refused(localiser, real_data: Path):
     volume, grid = images.read_volume(real_data / "sub-dev11/anat/sub-dev11_acq-brain_FLAIR.nii.gz")
     with pytest.raises(CordError):
         localiser(volume, grid)
+
+
+@pytest.mark.real
+def test_a_real_scan_stored_upside_down_is_noticed(localiser, real_data: Path):
+    volume, grid = images.read_volume(real_data / "sub-dev01/anat/sub-dev01_acq-sag_T2w.nii.gz")
+    mask = localiser(volume, grid)
+    assert cord.doubt(mask, grid) == ""
+    over = images.Grid(grid.shape, np.diag([1.0, 1.0, -1.0, 1.0]) @ grid.affine)
+    assert "wrong about what is up" in cord.doubt(mask, over)
 
 
 def test_orientation_does_not_matter(localiser):

@@ -105,7 +105,8 @@ def find_cord(
     Returns
     -------
     dict
-        ``mask`` (file name), ``sha256`` of its voxels, and ``version`` of SCT (empty for the localiser).
+        ``mask`` (file name), ``sha256`` of its voxels, ``version`` of SCT (empty for the localiser), and ``doubt`` (why the
+        header may be wrong, or empty).
     """
     grid = read_grid(image)
     version = ""
@@ -121,7 +122,12 @@ def find_cord(
     mask = cord.clean_mask(raw > 0.5, grid).astype(np.uint8)
     cord.check_cord(mask, grid, image.name)
     write_like(folder / "cord.nii.gz", mask, image)
-    return {"mask": "cord.nii.gz", "sha256": hashlib.sha256(mask.tobytes()).hexdigest(), "version": version}
+    return {
+        "mask": "cord.nii.gz",
+        "sha256": hashlib.sha256(mask.tobytes()).hexdigest(),
+        "version": version,
+        "doubt": cord.doubt(mask, grid),
+    }
 
 
 def _read_mask(source: Path, image: Path) -> Any:

@@ -226,6 +226,7 @@ def _collect(request: PrepareRequest, base: Path) -> Prepared:
             alignments[image], masks[image] = found, steps.mask_of(cords[image])
     for image, reason in dropped.items():
         _log.warning("%s is left out: %s", image.name, reason)
+    doubts = {path: str(outcomes[cords[path]]["doubt"]) for path in alignments}
     kept = [_network_inputs(request)[place].sequence for place in outcomes[crop]["kept"]]
     version = outcomes[cords[unit.reference.path]]["version"]
     return Prepared(
@@ -236,6 +237,7 @@ def _collect(request: PrepareRequest, base: Path) -> Prepared:
         cord_masks=masks,
         alignments=alignments,
         dropped=dropped,
+        doubts={path: text for path, text in doubts.items() if text},
         no_levels=_why_no_levels(outcomes[levels[0]]) if levels else NO_LEVELS,
         cord_method=request.cord_method or f"{request.cord} {version}".strip(),
     )

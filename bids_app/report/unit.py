@@ -158,8 +158,14 @@ def _used_row(outcome: Segmented, image: Image) -> ImageRow:
         size=_size(image),
         use=_use(prepared.unit, image) if dropped is None else "left out",
         alignment="" if alignment is None else _ALIGNMENTS.get(alignment.method, alignment.method),
-        reason=dropped if dropped is not None else alignment.reason if alignment else "",
+        reason=dropped if dropped is not None else _remark(outcome, image),
     )
+
+
+def _remark(outcome: Segmented, image: Image) -> str:
+    alignment = outcome.prepared.alignments.get(image.path)
+    said = [alignment.reason if alignment else "", outcome.prepared.doubts.get(image.path, "")]
+    return ". ".join(text.rstrip(".") for text in said if text)
 
 
 def _use(unit: Unit, image: Image) -> str:

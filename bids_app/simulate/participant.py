@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import nibabel as nib
@@ -64,6 +65,8 @@ def simulate_participant(
     sequences: tuple[str, ...] = (),
     half_mm: float | None = None,
     device: torch.device = CPU,
+    level: float | None = None,
+    protocol: Callable[[Draw, str], Protocol] = draw_protocol,
 ) -> list[SimulatedImage]:
     """Make one participant; equal seeds give equal scans on the same kind of device.
 
@@ -74,6 +77,10 @@ def simulate_participant(
         Which to acquire; by default drawn as often as in the cohort of Walsh et al. 2024.
     half_mm : float, optional
         Half the length of the sagittal field of view; by default 85 to 115 mm.
+    level : float, optional
+        Vertebral level (1 = C1, 8 = T1, 20 = L1) in its middle; by default 5 to 7.5.
+    protocol : callable
+        Draws how a sequence is acquired.
 
     Returns
     -------
@@ -84,7 +91,8 @@ def simulate_participant(
     names = sequences or tuple(name for name in SLOTS if draw.chance(PRESENCE[name]))
     drawn = draw.uniform(85, 115)
     half = half_mm or drawn
-    anatomy = draw_anatomy(draw.fork(), -half - 30, half + 30, draw.uniform(5.0, 7.5))
+    usual = draw.uniform(5.0, 7.5)
+    anatomy = draw_anatomy(draw.fork(), -half - 30, half + 30, level or usual)
     top = min(half - 8, anatomy.top - 8)
     count = 0 if draw.chance(0.25) else min(12, 1 + int(-math.log(1 - draw.uniform(0, 0.999)) * 3.0))
     lesions = draw_lesions(draw.fork(), count, -half + 8, top)
@@ -100,15 +108,24 @@ def simulate_participant(
     body = draw_body(draw.fork(), anatomy, lesions, -reach, reach)
     still = torch.eye(4, device=device)
     return [
-        _scan(draw.fork(), body, name, (half, top), still if order == 0 else _moved(draw).to(device))
+        _scan(
+            draw.fork(), body, name, protocol, (half, top), still if order == 0 else _moved(draw).to(device)
+        )
         for order, name in enumerate(names)
     ]
 
 
-def _scan(draw: Draw, body: Body, name: str, reach: tuple[float, float], motion: Tensor) -> SimulatedImage:
+def _scan(
+    draw: Draw,
+    body: Body,
+    name: str,
+    draw_one: Callable[[Draw, str], Protocol],
+    reach: tuple[float, float],
+    motion: Tensor,
+) -> SimulatedImage:
     """Scan a body whose cord is shown from ``-reach[0]`` to about ``reach[1]`` mm."""
     half, top = reach
-    protocol = draw_protocol(draw, name)
+    protocol = draw_one(draw, name)
     # Finer pixels would cost much time and show nothing more.
     fine = max(protocol.in_plane_mm, FINEST_MM[protocol.plane])
     thick = fine if protocol.plane == ISOTROPIC else protocol.slice_mm

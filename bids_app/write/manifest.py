@@ -216,6 +216,7 @@ def _unit(outcome: Outcome) -> dict[str, object]:
         "Sequences": list(prepared.sequences),
         "Images": [image.path.name for image in prepared.images],
         "Dropped": {path.name: reason for path, reason in prepared.dropped.items()},
+        "Doubts": {path.name: doubt for path, doubt in prepared.doubts.items()},
         "Lesions": len(outcome.lesions),
         "Volume_mm3": round(outcome.volume_mm3, 4),
         "Table": output_path(prepared.unit.reference, LESION_INSTANCES, ".tsv"),
