@@ -7,7 +7,7 @@ import torch
 
 from bids_app.errors import EnvironmentFault
 from bids_app.model import checkpoint
-from bids_app.model.blocks import CoveredInstanceNorm
+from bids_app.model.blocks import CoveredInstanceNorm, convolve
 from bids_app.model.imputation import MeanImputation, SlotFeatures
 from bids_app.model.network import Batch, MultiSequenceNet, NetworkConfig
 
@@ -174,3 +174,18 @@ def test_the_lesion_model_brings_its_operating_point():
 
 def test_shipped_weights_fit_in_40_megabytes():
     assert sum(path.stat().st_size for path in checkpoint.SHIPPED.iterdir()) <= 40_000_000
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("inputs", [1, 8])
+def test_one_sample_is_convolved_as_several_are(inputs, stride):
+    torch.manual_seed(0)
+    x, weight, bias = torch.randn(2, inputs, 12, 10, 14), torch.randn(6, inputs, 3, 3, 3), torch.randn(6)
+    with torch.inference_mode():
+        both = torch.nn.functional.conv3d(x, weight, bias, stride, 1)
+        for given in (bias, None):
+            ours = convolve(x[:1], weight, given, stride)
+            expected = both[:1] if given is not None else both[:1] - bias[:, None, None, None]
+            torch.testing.assert_close(ours, expected, atol=1e-4, rtol=1e-4)
+    learning = weight.requires_grad_()
+    assert convolve(x[:1], learning, bias, stride).requires_grad
