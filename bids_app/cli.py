@@ -12,7 +12,7 @@ from pathlib import Path
 from . import __version__
 from .errors import ExitCode, MscordError
 from .machine import available_cores, available_memory_gb
-from .records import Options
+from .options import Options
 
 log = logging.getLogger("bids_app")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .errors import NothingToDoError
 from .files import LOGS, STATUS_ENDING, read_json, write_json
-from .records import Options
+from .options import Options
 from .stations import Place, same_lesions
 from .tables import LESION_COLUMNS, MISSING, Cell, Column, read_table, write_table
 

@@ -21,8 +21,9 @@ from . import __version__, discover
 from .errors import EnvironmentFault, ExitCode, MscordError, NothingToDoError, UnitError
 from .files import writing
 from .group import write_group
+from .options import Options
 from .preprocess import PrepareRequest, require_sct, sct_version
-from .records import Discovery, Failed, Options, Outcome, Prepared, Segmented, Unit
+from .records import Discovery, Failed, Outcome, Prepared, Segmented, Unit
 from .workers import Workers
 from .write.dataset import start_dataset
 from .write.derivatives import clear_participant, write_session

@@ -11,28 +11,6 @@ import numpy as np
 from .space import FloatArray, Grid
 
 
-@dataclass(frozen=True)
-class Options:
-    """The command line, resolved. Passed down; there is no global configuration."""
-
-    bids_dir: Path
-    output_dir: Path
-    level: str = "participant"
-    participant_label: tuple[str, ...] = ()
-    session_label: tuple[str, ...] = ()
-    run_label: tuple[str, ...] = ()
-    bids_filter_file: Path | None = None
-    work_dir: Path | None = None
-    device: str = "auto"
-    cord: str = "auto"
-    weights: Path | None = None
-    threshold: float | None = None
-    nprocs: int = 1
-    mem_gb: float = 4.0
-    dry_run: bool = False
-    verbose: int = 0
-
-
 @dataclass(frozen=True, eq=False)
 class Image:
     """One image of the input that the table of sequences knows.

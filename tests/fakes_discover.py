@@ -11,7 +11,8 @@ from conftest import oriented_affine
 
 from bids_app.discover import discover
 from bids_app.images import plane_of, read_grid
-from bids_app.records import Discovery, Image, Options
+from bids_app.options import Options
+from bids_app.records import Discovery, Image
 
 #: Spacing (mm) along R, A, S.
 SPACING = {"sagittal": (3, 1, 1), "axial": (0.5, 0.5, 5), "coronal": (1, 3, 1), "isotropic": (1, 1, 1)}

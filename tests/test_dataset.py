@@ -9,7 +9,7 @@ import pytest
 from bids_app import __version__
 from bids_app.errors import EnvironmentFault, ExitCode, UsageError
 from bids_app.files import write_json
-from bids_app.records import Options
+from bids_app.options import Options
 from bids_app.write.dataset import raw_uri, start_dataset
 
 

@@ -12,7 +12,8 @@ from fakes_write import THRESHOLD, centred, make_image, make_unit
 
 from bids_app.errors import EnvironmentFault
 from bids_app.images import plane_of, read_grid, write_like
-from bids_app.records import Image, Options, Unit
+from bids_app.options import Options
+from bids_app.records import Image, Unit
 from bids_app.tables import LESION_COLUMNS, read_table
 from bids_app.write.derivatives import write_session
 from bids_app.write.names import (

@@ -10,7 +10,7 @@ from fakes_discover import dataset, tree
 
 from bids_app.discover import check_places
 from bids_app.errors import EnvironmentFault, UsageError
-from bids_app.records import Options
+from bids_app.options import Options
 
 
 @pytest.fixture

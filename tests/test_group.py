@@ -6,7 +6,8 @@ from fakes_write import centred, make_image, make_unit
 
 from bids_app.errors import NothingToDoError
 from bids_app.group import LESIONS, SESSIONS, UNITS, write_group
-from bids_app.records import Failed, Options, Unit
+from bids_app.options import Options
+from bids_app.records import Failed, Unit
 from bids_app.tables import read_table
 from bids_app.write.derivatives import write_session
 from bids_app.write.manifest import status_path, write_status

@@ -11,7 +11,8 @@ from conftest import oriented_affine
 from fakes_write import centred, make_image, make_unit
 
 from bids_app.errors import EnvironmentFault
-from bids_app.records import Failed, Options, Problem, Unit
+from bids_app.options import Options
+from bids_app.records import Failed, Problem, Unit
 from bids_app.write.manifest import finish_run, start_run, status_path, versions, write_status
 
 

@@ -11,7 +11,8 @@ from conftest import oriented_affine
 from fakes_write import centred, make_image, make_unit
 
 from bids_app.group import write_group
-from bids_app.records import Failed, Options, Unit
+from bids_app.options import Options
+from bids_app.records import Failed, Unit
 from bids_app.write.dataset import start_dataset
 from bids_app.write.derivatives import write_session
 from bids_app.write.manifest import finish_run, start_run, write_status

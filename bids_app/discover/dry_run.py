@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from ..records import Discovery, Image, Options, Problem, Unit
+from ..options import Options
+from ..records import Discovery, Image, Problem, Unit
 
 #: Names, relative to the output folder, of what a unit would yield.
 OutputsOf = Callable[[Unit], Iterable[str]]

@@ -6,7 +6,8 @@ import logging
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..records import Discovery, Options, Problem, Unused
+from ..options import Options
+from ..records import Discovery, Problem, Unused
 from .index import index
 from .names import parse, same_label
 from .selection import Selection, apply, read_selection

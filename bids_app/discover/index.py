@@ -20,7 +20,8 @@ from bids import BIDSLayout, BIDSLayoutIndexer, BIDSValidator
 from bids.exceptions import BIDSConflictingValuesError
 
 from ..errors import NothingToDoError, UsageError
-from ..records import Options, Problem
+from ..options import Options
+from ..records import Problem
 from .names import SUFFIXES, is_nifti
 from .places import check_input
 from .sidecars import bad_json_files

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from ..errors import EnvironmentFault, UsageError
-from ..records import Options
+from ..options import Options
 
 
 def check_places(options: Options) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
-from ..records import Image, Options, Problem, Unused
+from ..options import Options
+from ..records import Image, Problem, Unused
 from ..sequences import SLOTS
 from .names import ENTITIES, LONG_NAMES, same_label
 

@@ -16,8 +16,9 @@ from ..errors import NothingToDoError, UnitError, UsageError
 from ..evaluate.pairs import key_of, masks_in
 from ..files import write_json
 from ..localise import Localiser, version_of
+from ..options import Options
 from ..preprocess import PrepareRequest, prepare
-from ..records import Options, Prepared, Unit
+from ..records import Prepared, Unit
 
 log = logging.getLogger("bids_app")
 

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from .. import __version__
 from ..errors import UsageError
 from ..files import read_json, write_json, write_text, writing
-from ..records import Options
+from ..options import Options
 
 APP = "mscord"
 BIDS_VERSION = "1.11.1"

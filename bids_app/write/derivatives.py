@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from ..files import write_json, write_text, writing
 from ..images import read_volume, write_like
-from ..records import Image, Lesion, Options, Segmented
+from ..options import Options
+from ..records import Image, Lesion, Segmented
 from ..tables import LESION_COLUMNS, Cell, write_table
 from . import sidecars
 from .maps import Layer, NativeMaps, covers, native_maps

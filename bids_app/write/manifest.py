@@ -13,7 +13,8 @@ from pathlib import Path
 
 from .. import __version__
 from ..files import LOGS, STATUS_ENDING, read_json, write_json, writing
-from ..records import Failed, Options, Outcome, Problem
+from ..options import Options
+from ..records import Failed, Outcome, Problem
 from .dataset import NOTICE, container
 from .names import LESION_INSTANCES, output_path
 

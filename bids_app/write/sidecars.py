@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..records import Image, Options, Segmented
+from ..options import Options
+from ..records import Image, Segmented
 from ..tables import LESION_COLUMNS
 from .dataset import NOTICE, raw_uri
 
