@@ -6,7 +6,7 @@ DEMO ?= demo
 STAMP := $(VENV)/.installed
 SHELL := /bin/bash
 
-.PHONY: demo test lint types unit agreement figures accuracy alignment fields pictures clean
+.PHONY: demo test lint types unit agreement figures accuracy alignment fields benchmark pictures clean
 
 # torch goes first and alone: pinned exactly, a resolver takes the CPU build where one is offered.
 $(STAMP): setup.cfg pyproject.toml
@@ -58,6 +58,10 @@ $(VENV)-agreement/.installed:
 # Time and memory on a BIDS folder: make figures DATA=folder
 figures: $(STAMP)
 	$(BIN)/python -m bids_app.figures $(DATA) $(DEMO)/figures
+
+# Time and memory beside targets and peers: writes benchmark.tsv and benchmark.svg into build/benchmark
+benchmark: $(STAMP)
+	$(BIN)/python -m bids_app.benchmark build/benchmark
 
 # How good the weights are: make accuracy [DATA=public development scans] [BASELINE=weights trained on T2Sag alone]
 accuracy: $(STAMP)
