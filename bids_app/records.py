@@ -230,6 +230,8 @@ class Segmented:
     maps : Path
         ``.npz`` with ``probability`` (48, 48, N) float32 and ``instances`` (48, 48, N) int32 in the crop; lesion numbers
         are those of ``lesions``.
+    threshold, minimum_volume_mm3, least_mean : float
+        A lesion is a piece of voxels of at least this probability, with at least this volume and this mean probability.
     """
 
     prepared: Prepared
@@ -239,6 +241,7 @@ class Segmented:
     minimum_volume_mm3: float
     weights: Mapping[str, str]
     seconds: Mapping[str, float] = field(default_factory=dict)
+    least_mean: float = 0.0
 
     @property
     def volume_mm3(self) -> float:

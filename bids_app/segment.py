@@ -164,6 +164,7 @@ class Segmenter:
             threshold=self.operating.threshold,
             minimum_volume_mm3=self.operating.minimum_volume_mm3,
             weights=self.describe(),
+            least_mean=self.operating.least_mean,
             seconds={"segment": time.perf_counter() - began},
         )
 

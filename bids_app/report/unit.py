@@ -128,8 +128,8 @@ def _summary(outcome: Segmented) -> str:
     used = ", ".join(outcome.prepared.sequences)
     if not outcome.lesions:
         return (
-            f"No lesion was found (nothing reached a probability of {outcome.threshold:g} and a volume of "
-            f"{outcome.minimum_volume_mm3:g} mm³). Sequences used: {used}."
+            f"No lesion was found (nothing reached a probability of {outcome.threshold:g}, {outcome.least_mean:g} on average,"
+            f" and a volume of {outcome.minimum_volume_mm3:g} mm³). Sequences used: {used}."
         )
     found = count_words(len(outcome.lesions), "lesion")
     return f"{found}, {outcome.volume_mm3:.1f} mm³ in all. Sequences used: {used}."
@@ -203,6 +203,7 @@ def _made(outcome: Segmented) -> list[tuple[str, str]]:
         ("Cord found by", outcome.prepared.cord_method),
         ("Vertebral levels", outcome.prepared.no_levels or "labelled by the Spinal Cord Toolbox"),
         ("Threshold of probability", f"{outcome.threshold:g}"),
+        ("Least mean probability of a lesion", f"{outcome.least_mean:g}"),
         ("Smallest lesion", f"{outcome.minimum_volume_mm3:g} mm³"),
         ("Weights", outcome.weights.get("name", "")),
         ("SHA-256 of the weights", outcome.weights.get("sha256", "")),

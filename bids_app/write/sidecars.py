@@ -85,6 +85,7 @@ def _lesions(text: str, image: Image, units: Sequence[Segmented], options: Optio
         "Threshold": first.threshold,
         "MinimumVolume": first.minimum_volume_mm3,
         "MinimumVolumeUnits": "mm^3",
+        "MinimumMeanProbability": first.least_mean,
         "Sequences": sequences_of(units),
         "Weights": dict(first.weights),
         "CordMethod": first.prepared.cord_method,
