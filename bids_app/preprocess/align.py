@@ -38,7 +38,7 @@ CORD_TOLERANCE_MM = 0.3
 #: ways.
 START_MM = 3.0
 #: Voxels that the metric sees at most while the starts are compared, and in the end.
-SAMPLES_FIRST, SAMPLES_LAST = 4000, 16000
+SAMPLES_FIRST, SAMPLES_LAST = 5000, 20000
 #: While the starts are compared, voxels of the fixed image this far apart are enough.
 THIN_MM = 2.0
 #: The moving image is blurred this much along axes with thinner slices than that: thick slices stay as they

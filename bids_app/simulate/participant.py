@@ -91,8 +91,8 @@ def simulate_participant(
     names = sequences or tuple(name for name in SLOTS if draw.chance(PRESENCE[name]))
     drawn = draw.uniform(85, 115)
     half = half_mm or drawn
-    usual = draw.uniform(5.0, 7.5)
-    anatomy = draw_anatomy(draw.fork(), -half - 30, half + 30, level or usual)
+    of_anatomy, usual = draw.fork(), draw.uniform(5.0, 7.5)
+    anatomy = draw_anatomy(of_anatomy, -half - 30, half + 30, level or usual)
     top = min(half - 8, anatomy.top - 8)
     count = 0 if draw.chance(0.25) else min(12, 1 + int(-math.log(1 - draw.uniform(0, 0.999)) * 3.0))
     lesions = draw_lesions(draw.fork(), count, -half + 8, top)
