@@ -310,7 +310,10 @@ def test_no_lesion(tmp_path):
     path, mask = scan(tmp_path, "sub-01_T2w")
     page = read(write_report("01", [segmented(tmp_path, [path], mask)], discovery_of(), run_of(tmp_path)))
     assert "No lesion. 1 of 1 unit done." in page.text
-    assert "No lesion was found (nothing reached a probability of 0.5, 0 on average, and a volume of 3 mm³)." in page.text
+    assert (
+        "No lesion was found (nothing reached a probability of 0.5, 0 on average, and a volume of 3 mm³)."
+        in page.text
+    )
     (strip,) = page.pictures
     assert near(strip, CORD_COLOUR) > 20
     assert near(strip, LESION_COLOUR) == 0
