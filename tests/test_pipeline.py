@@ -167,13 +167,17 @@ def test_the_cord_is_where_it_was_simulated(scans, output, participant):
     assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.7
 
 
-def test_orientations_agree_on_the_lesions(scans, output):
+def test_orientations_agree_on_the_probabilities(scans, output):
+    # The person has no lesion: what is compared is faint, and half a voxel between two crops changes it. Turned wrongly, nothing
+    # of it agrees.
     found = [nib.as_closest_canonical(nib.load(output(p, "probseg.nii.gz"))) for p in ("02", "03", "04")]
     cord = canonical(scans[0].cord)
-    first, *others = [np.asarray(one.dataobj, np.float64)[cord] for one in found]
-    assert first.std() > 0
+    first, *others = [np.asarray(one.dataobj, np.float64) for one in found]
+    assert first[cord].std() > 0
     for other in others:
-        assert np.corrcoef(first, other)[0, 1] > 0.8
+        assert np.corrcoef(first[cord], other[cord])[0, 1] > 0.6
+        for axis in range(3):
+            assert abs(np.corrcoef(first[cord], np.flip(other, axis)[cord])[0, 1]) < 0.3
 
 
 def test_masks_and_instances_agree(output):
