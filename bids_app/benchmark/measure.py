@@ -5,10 +5,10 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
+
+from ..processes import process_pool
 
 Job = Callable[[], Callable[[], object]]
 """Prepares something, and returns what is to be timed. Both must be picklable: a function of a module, or a partial of one."""
@@ -73,7 +73,7 @@ def alternate(jobs: Mapping[str, Job], rounds: int) -> dict[str, Cost]:
     peaks = dict.fromkeys(jobs, 0.0)
     for _ in range(rounds):
         for name, job in jobs.items():
-            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            with process_pool(1) as pool:
                 spent, peak = pool.submit(_timed, job).result()
             seconds[name].append(spent)
             peaks[name] = max(peaks[name], peak)
