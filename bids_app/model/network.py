@@ -32,7 +32,8 @@ class NetworkConfig:
     stem : int
         Convolutions at full resolution in each encoder.
     impute : str
-        Where missing features are filled with the mean: at ``every-level``, or at the ``bottleneck`` alone (0 at the skips).
+        Where missing features are filled with the mean: at ``every-level``, at the ``bottleneck`` alone, or ``nowhere``;
+        elsewhere with 0.
     availability : str
         By ``position``, or by ``volume``: a sequence that covers a part then counts as available everywhere.
     noise : float
@@ -132,10 +133,11 @@ class MultiSequenceNet(nn.Module):
         super().__init__()
         self.config = config
         self.encoders = nn.ModuleList(Encoder(config) for _ in range(1 if tied else config.slots))
-        deepest = config.channels[-1]
+        levels = range(len(config.channels))
+        filled = {"every-level": levels, "bottleneck": levels[-1:], "nowhere": levels[:0]}[config.impute]
         self.fusion = nn.ModuleList(
-            MeanImputation(config.slots, width, config.impute == "every-level" or width == deepest)
-            for width in config.channels
+            MeanImputation(config.slots, width, level in filled)
+            for level, width in enumerate(config.channels)
         )
         self.decoder = Decoder(config)
 

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 
 from .. import space
-from ..files import writing
 from ..processes import process_pool
 from ..segment import Crop
 from ..sequences import SLOTS
 from ..simulate.cohorts import Member, walsh2024
 from ..simulate.contrast import VISIBILITY
 from ..simulate.patches import Patch, make_patch
+from ..train.samples import read_patch, write_patch
 
 #: Length of cord of each person, in slices of 0.5 mm.
 LENGTH = 128
@@ -74,7 +74,7 @@ def people(
     if missing:
         with process_pool(workers) as pool:
             list(pool.map(partial(_make, visibility=visibility, length=length), jobs, chunksize=2))
-    return [Person(member.cohort, _read(path)) for path, member in zip(paths, members, strict=True)]
+    return [Person(member.cohort, read_patch(path)) for path, member in zip(paths, members, strict=True)]
 
 
 def _make(job: tuple[Path, Member, int], visibility: str, length: int) -> None:
@@ -82,15 +82,4 @@ def _make(job: tuple[Path, Member, int], visibility: str, length: int) -> None:
     path, member, seed = job
     presence = {name: float(name in member.sequences) for name in SLOTS}
     patch = make_patch(seed, length, len(SLOTS), presence=presence, visibility=CHANCES[visibility])
-    part = path.with_suffix(".part.npz")
-    with writing(path):
-        np.savez_compressed(
-            part, images=patch.images, coverage=patch.coverage, slots=patch.slots, visible=patch.visible, cord=patch.cord
-        )  # fmt: skip
-        part.replace(path)
-
-
-def _read(path: Path) -> Patch:
-    with np.load(path) as arrays:
-        slots = tuple(int(slot) for slot in arrays["slots"])
-        return Patch(arrays["images"], arrays["coverage"], slots, arrays["visible"], arrays["cord"])
+    write_patch(path, patch)

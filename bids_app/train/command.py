@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from .tasks import Task
 
 log = logging.getLogger("bids_app")
+#: The choices of `NetworkConfig.impute`, here because ``--help`` loads no torch.
+IMPUTE = ("every-level", "bottleneck", "nowhere")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -103,6 +105,12 @@ def parser() -> argparse.ArgumentParser:
         help="new samples made each step; the others are used again",
     )
     how.add_argument(
+        "--samples",
+        type=Path,
+        metavar="DIR",
+        help="simulated samples are kept here, and found here by the next run",
+    )
+    how.add_argument(
         "--norm", choices=("weight", "instance"), help="normalisation layers (default: the task's)"
     )
     how.add_argument(
@@ -116,9 +124,9 @@ def parser() -> argparse.ArgumentParser:
     )
     how.add_argument(
         "--impute",
-        choices=("every-level", "bottleneck"),
-        default="every-level",
-        help="where missing features are filled",
+        choices=IMPUTE,
+        default=IMPUTE[0],
+        help="where missing features are filled with the mean; elsewhere with 0",
     )
     how.add_argument(
         "--availability",
@@ -269,7 +277,9 @@ def finish(options: argparse.Namespace, task: Task, done: Run, held: Sequence[Pa
         except ImportError as error:
             log.warning("No threshold was chosen (%s): repeat this command where mscord is installed.", error)
         else:
-            results["operating_point"] = choose(network, options.validation, options.method, held)
+            results["operating_point"] = choose(
+                network, options.validation, options.method, held, _kept(options, "validation")
+            )
     data = "simulated spinal cords only; no image of a person"
     if options.bids or options.crops:
         data = f"a labelled BIDS dataset and simulated spinal cords ({options.simulated:.0%} of the samples)"
@@ -279,17 +289,29 @@ def finish(options: argparse.Namespace, task: Task, done: Run, held: Sequence[Pa
     log.info("wrote %s", options.out / f"{options.task}.safetensors")
 
 
+def _kept(options: argparse.Namespace, purpose: str) -> Path | None:
+    """Return where simulated samples are kept; methods that always have a T2Sag learn from other ones."""
+    from .methods import METHODS
+
+    if options.samples is None:
+        return None
+    drawn = "t2sag" if METHODS[options.method].t2sag_only else options.task
+    return Path(options.samples, f"{purpose}-{drawn}")
+
+
 def _source(options: argparse.Namespace, task: Task, crops: Path | None, executor: Executor | None) -> Source:
     from ..simulate.patches import PRESENCE, make_patch
     from .loop import Source
     from .methods import METHODS, T2SAG
-    from .samples import lesion_example
+    from .samples import Kept, lesion_example
 
     make, collate, t2sag_only = task.make, task.collate, METHODS[options.method].t2sag_only
     if options.task == "lesion":
         collate = partial(lesion_example, intensity=options.intensity)
     if t2sag_only:
         make = partial(make_patch, presence={**PRESENCE, "T2Sag": 1.0})
+    if folder := _kept(options, "learning"):
+        make = Kept(make, folder)
     if crops is None:
         return Source(make, collate, None, executor)
     from .crops import CropSource, read_crops, split

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,7 +20,7 @@ from ..segment import Operating
 from ..simulate.draw import Draw
 from ..simulate.patches import PRESENCE, Patch, make_patch
 from .methods import METHODS, Dropout, t2sag_alone
-from .samples import Keep, lesion_example
+from .samples import Keep, Kept, lesion_example
 
 THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6)
 MEANS = (0.0, *(round(0.5 + 0.02 * step, 2) for step in range(24)))
@@ -71,6 +73,7 @@ def choose(
     samples: int,
     method: str = "mean-imputation",
     held: Sequence[Patch] = (),
+    folder: Path | None = None,
 ) -> dict[str, object]:
     """Return the operating point for the model card.
 
@@ -83,10 +86,15 @@ def choose(
         Simulated samples to choose on.
     held : sequence of Patch
         Samples of a dataset that were held back; where there are any, they are chosen on instead.
+    folder : Path, optional
+        Where simulated samples are kept.
     """
     keep = shown_by(method)
     presence = {**PRESENCE, "T2Sag": 1.0} if METHODS[method].t2sag_only else PRESENCE
-    simulated = ((FIRST_SEED + n, make_patch(FIRST_SEED + n, presence=presence)) for n in range(samples))
+    make: Callable[[int], Patch] = partial(make_patch, presence=presence)
+    if folder:
+        make = Kept(make, folder)
+    simulated = ((FIRST_SEED + n, make(FIRST_SEED + n)) for n in range(samples))
     patches: Iterable[tuple[int, Patch]] = enumerate(held) if held else simulated
     best = pick(measure([predict(network, patch, seed, keep) for seed, patch in patches]))
     where = f"{samples} simulated samples of 32 mm that training did not see"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .. import space
+from ..files import write_bytes
 from ..model.network import Batch
 from ..simulate.draw import Draw
 from ..simulate.patches import Patch
@@ -136,6 +139,45 @@ def _collate(samples: Sequence[_Sample], draw: Draw) -> Example:
 
 def _flip(array: NDArray[np.float32], axes: tuple[int, ...]) -> NDArray[np.float32]:
     return np.ascontiguousarray(np.flip(array, axes)) if axes else array
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Makes patches as ``make`` does, and keeps them in a folder: runs that learn from the same ones simulate them once."""
+
+    make: Callable[[int], Patch]
+    folder: Path
+
+    def __call__(self, seed: int) -> Patch:
+        """Read or make one."""
+        path = self.folder / f"{seed}.npz"
+        if path.exists():
+            return read_patch(path)
+        patch = self.make(seed)
+        write_patch(path, patch)
+        return patch
+
+
+def write_patch(path: Path, patch: Patch) -> None:
+    """Write a patch, compressed and atomically.
+
+    Raises
+    ------
+    EnvironmentFault
+        The file cannot be written.
+    """
+    stream = io.BytesIO()
+    np.savez_compressed(
+        stream, images=patch.images, coverage=patch.coverage, slots=patch.slots, visible=patch.visible, cord=patch.cord
+    )  # fmt: skip
+    write_bytes(path, stream.getvalue())
+
+
+def read_patch(path: Path) -> Patch:
+    """Read what `write_patch` wrote."""
+    with np.load(path) as arrays:
+        slots = tuple(int(slot) for slot in arrays["slots"])
+        return Patch(arrays["images"], arrays["coverage"], slots, arrays["visible"], arrays["cord"])
 
 
 class Pool:
