@@ -220,8 +220,8 @@ class Participants:
             folder.mkdir(parents=True, exist_ok=True)
         method = self._cord_method()
         if self.sct:
-            gpu = self.segmenter.device.type == "cuda"
-            return PrepareRequest(unit, folder, "sct", {}, {}, method, sct_gpu=gpu, nprocs=self.inside)
+            device = str(self.segmenter.device)
+            return PrepareRequest(unit, folder, "sct", {}, {}, method, sct_device=device, nprocs=self.inside)
         from .cords import find_cords
 
         cords = find_cords(unit, folder / "cords", lambda: self.localiser, method)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 _SEGMENT = """#!{python}
-import json, os, sys, time
+import json, os, subprocess, sys, time
 from pathlib import Path
 import nibabel as nib
 import numpy as np
@@ -26,9 +26,13 @@ if behaviour == "silent":
     print("sct_deepseg: nothing to do")
     sys.exit(0)
 if behaviour == "kill-caller":
-    os.kill(os.getppid(), 9)
-    sys.exit(1)
+    # The parent is the leash; the caller is beyond it.
+    caller = int(Path(f"/proc/{{os.getppid()}}/stat").read_text().rsplit(")", 1)[1].split()[1])
+    os.kill(caller, 9)
+    time.sleep(60)
 if behaviour == "slow":
+    child = subprocess.Popen(["sleep", "60"])
+    Path("pids.txt").write_text(f"{{os.getpid()}} {{child.pid}}")
     time.sleep(60)
 loaded = nib.load(image)
 mask = np.load("{mask}")

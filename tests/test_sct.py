@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import multiprocessing
 import os
+import signal
 import time
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -61,7 +64,7 @@ def test_call_is_private_explicit_and_clean(image, fake, tmp_path, monkeypatch):
     monkeypatch.delenv("HOME", raising=False)
     call(image, tmp_path)
     monkeypatch.delenv("SCT_USE_GPU")
-    call(image, tmp_path, gpu=True)
+    call(image, tmp_path, device="cuda")
     plain, gpu = (json.loads(line) for line in log.read_text().splitlines())
     work = str(tmp_path / "work" / "sct")
     assert plain["argv"][0] == "spinalcord"
@@ -74,6 +77,29 @@ def test_call_is_private_explicit_and_clean(image, fake, tmp_path, monkeypatch):
     assert plain["environ"]["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] == "1"
     assert plain["environ"]["HOME"].startswith(work)
     assert plain["environ"]["TMPDIR"].startswith(work)
+
+
+@pytest.mark.parametrize(
+    ("device", "seen_here", "seen_by_sct"),
+    [
+        ("cuda", None, None),
+        ("cuda", "3", "3"),
+        ("cuda:1", None, "1"),
+        ("cuda:1", "4,6", "6"),
+        ("cpu", "4,6", "4,6"),
+    ],
+)
+def test_sct_gets_the_card_that_the_app_uses(
+    image, fake, tmp_path, monkeypatch, device, seen_here, seen_by_sct
+):
+    log = fake()
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if seen_here:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", seen_here)
+    call(image, tmp_path, device=device)
+    environ = json.loads(log.read_text().splitlines()[-1])["environ"]
+    assert environ.get("CUDA_VISIBLE_DEVICES") == seen_by_sct
+    assert ("SCT_USE_GPU" in environ) == (device != "cpu")
 
 
 def test_nothing_is_left_beside_the_input(image, fake, tmp_path):
@@ -126,6 +152,44 @@ def test_a_call_that_hangs_is_ended(image, fake, tmp_path):
     with pytest.raises(UnitError, match="within 3 s"):
         call(image, tmp_path, timeout_s=3)
     assert time.monotonic() - started < 20
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_sct_ends_with_the_process_that_called_it(image, fake, tmp_path, number):
+    """However that process goes, also with what the program has started itself."""
+    fake("slow")
+    caller = multiprocessing.get_context("spawn").Process(target=call, args=(image, tmp_path))
+    caller.start()
+    noted = tmp_path / "work" / "sct" / "pids.txt"
+    assert _until(lambda: noted.exists() and len(noted.read_text().split()) == 2)
+    pids = [int(pid) for pid in noted.read_text().split()]
+    assert all(_runs(pid) for pid in pids)
+    os.kill(caller.pid, number)
+    caller.join()
+    assert _until(lambda: not any(_runs(pid) for pid in pids))
+
+
+def _until(condition, seconds=20.0):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def _runs(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def test_a_program_that_cannot_be_started_is_the_fault_of_the_machine(image, fake, tmp_path):
+    fake()
+    (tmp_path / "bin" / "sct_deepseg").write_text("#!/nowhere/python\n")
+    with pytest.raises(EnvironmentFault, match="sct_deepseg cannot be started"):
+        call(image, tmp_path)
 
 
 def test_version_is_asked_and_other_versions_are_refused(fake, monkeypatch, tmp_path):

@@ -244,7 +244,7 @@ def with_sct(neck, tmp_path, monkeypatch):
 def test_sct_on_the_gpu_works_with_several_processes(with_sct):
     request, use = with_sct
     log = use()
-    prepare(replace(request(nprocs=2), sct_gpu=True))
+    prepare(replace(request(nprocs=2), sct_device="cuda"))
     assert log.read_text().count('"SCT_USE_GPU"') == 2
 
 
@@ -308,6 +308,16 @@ def test_sct_that_failed_is_asked_again(with_sct):
         prepare(request())
     use("good")
     assert prepare(request()).sequences == ("T2Sag", "T1")
+
+
+def test_labels_that_failed_are_asked_for_again(with_sct):
+    request, use = with_sct
+    use("labels-rc1")
+    assert not levels_of(prepare(request())).any()
+    use("good")
+    again = prepare(request())
+    assert not again.no_levels
+    assert levels_of(again).any()
 
 
 def test_sct_that_finds_no_cord_is_believed(with_sct):

@@ -27,9 +27,8 @@ class _FindCordSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
     ready = File(desc="mask of the built-in localiser")
     missing = traits.Str("", usedefault=True, desc="why there is no mask")
     use_sct = traits.Bool(mandatory=True)
-    use_gpu = traits.Bool(
-        False, usedefault=True, desc="also tells Nipype that this is a GPU node", nohash=True
-    )
+    use_gpu = traits.Bool(False, usedefault=True, desc="tells Nipype that this is a GPU node", nohash=True)
+    device = traits.Str("cpu", usedefault=True, desc="where SCT runs", nohash=True)
     method = traits.Str(desc="method and version: a change redoes the step")
     version = traits.Str(mandatory=True, desc="version of the app: a change redoes the step")
 
@@ -45,7 +44,7 @@ class FindCord(SimpleInterface):  # type: ignore[misc]
         outcome = steps.record(
             folder,
             lambda: steps.find_cord(
-                Path(given.image), folder, ready, given.missing, given.use_sct, given.use_gpu
+                Path(given.image), folder, ready, given.missing, given.use_sct, given.device
             ),
         )
         self._results["outcome"] = str(outcome)

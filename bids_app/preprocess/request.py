@@ -27,8 +27,8 @@ class PrepareRequest:
     cord_method : str
         What the outputs say of the method, with its version; for ``sct`` it may be empty: the version is
         asked.
-    sct_gpu : bool
-        Let SCT use a GPU.
+    sct_device : str
+        Where SCT runs: ``cpu``, ``cuda`` or ``cuda:N``.
     nprocs : int
         Processes for this unit.
     """
@@ -39,5 +39,5 @@ class PrepareRequest:
     cord_masks: dict[Path, Path] = field(default_factory=dict)
     cord_missing: dict[Path, str] = field(default_factory=dict)
     cord_method: str = ""
-    sct_gpu: bool = False
+    sct_device: str = "cpu"
     nprocs: int = 1

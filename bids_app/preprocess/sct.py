@@ -13,6 +13,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 from ..errors import BadImageError, CordError, EnvironmentFault, UnitError
 from ..images import read_grid, read_volume, write_like
 from ..space import Grid
+from . import leash
 
 _log = logging.getLogger(__name__)
 
@@ -85,7 +87,7 @@ def _ask_version(program: str, changed_ns: int) -> str | None:
 
 
 def segment_cord(
-    image: Path, mask: Path, folder: Path, *, gpu: bool = False, timeout_s: float = TIMEOUT_S
+    image: Path, mask: Path, folder: Path, *, device: str = "cpu", timeout_s: float = TIMEOUT_S
 ) -> str:
     """Segment the cord of one image with ``sct_deepseg spinalcord``.
 
@@ -97,8 +99,8 @@ def segment_cord(
         Where the mask goes: uint8, on exactly the grid of the image, with its header.
     folder : Path
         Private working folder of this call; emptied first. ``sct.log`` stays there.
-    gpu : bool
-        Let SCT use a GPU.
+    device : str
+        ``cpu``, ``cuda``, or ``cuda:N``: the card that SCT uses.
     timeout_s : float
 
     Returns
@@ -121,7 +123,7 @@ def segment_cord(
     folder = _fresh(folder)
     linked, output = _linked(image, folder, "image"), folder / "cord.nii.gz"
     arguments = ["spinalcord", "-i", str(linked), "-o", str(output)]
-    _run("sct_deepseg", arguments, folder, _Task("the cord", image.name), gpu, timeout_s)
+    _run("sct_deepseg", arguments, folder, _Task("the cord", image.name), device, timeout_s)
     values = _checked_output(output, image, "cord mask")
     if not values.any():
         raise CordError(f"SCT found no spinal cord in {image.name}: its mask is empty.")
@@ -161,7 +163,7 @@ def label_vertebrae(
     folder = _fresh(folder)
     linked, cord = _linked(image, folder, "image"), _linked(mask, folder, "cord")
     arguments = ["-i", str(linked), "-s", str(cord), "-c", contrast, "-ofolder", str(folder)]
-    _run("sct_label_vertebrae", arguments, folder, _Task("the vertebrae", image.name), False, timeout_s)
+    _run("sct_label_vertebrae", arguments, folder, _Task("the vertebrae", image.name), "cpu", timeout_s)
     values = _checked_output(folder / "cord_labeled.nii.gz", image, "label map")
     _tidy(folder)
     return np.asarray(np.round(values), np.int64)
@@ -197,8 +199,11 @@ def _tidy(folder: Path) -> None:
         shutil.rmtree(folder / name, ignore_errors=True)
 
 
-def _environment(folder: Path, gpu: bool) -> dict[str, str]:
-    """Return the environment of a call. The presence of SCT_USE_GPU, whatever its value, means GPU."""
+def _environment(folder: Path, device: str) -> dict[str, str]:
+    """Return the environment of a call.
+
+    The presence of SCT_USE_GPU, whatever its value, means GPU; SCT takes the first card that it sees.
+    """
     ours = ("SCT_USE_GPU", "PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV")
     environment = {name: value for name, value in os.environ.items() if name not in ours}
     for name, variable in (("home", "HOME"), ("tmp", "TMPDIR")):
@@ -209,47 +214,77 @@ def _environment(folder: Path, gpu: bool) -> dict[str, str]:
         "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1",
         "PYTHONNOUSERSITE": "1",
     }
-    if gpu:
+    if device != "cpu":
         environment["SCT_USE_GPU"] = "1"
+        environment |= _card(device, environment.get("CUDA_VISIBLE_DEVICES"))
     return environment
 
 
-def _run(program: str, arguments: list[str], folder: Path, task: _Task, gpu: bool, timeout_s: float) -> None:
+def _card(device: str, visible: str | None) -> dict[str, str]:
+    """Return what shows SCT the one card that ``cuda:N`` means here: the N-th of those that this process sees."""
+    _, _, number = device.partition(":")
+    if not number:
+        return {}
+    cards = visible.split(",") if visible else []
+    return {"CUDA_VISIBLE_DEVICES": cards[int(number)] if int(number) < len(cards) else number}
+
+
+def _run(
+    program: str, arguments: list[str], folder: Path, task: _Task, device: str, timeout_s: float
+) -> None:
     log = folder / "sct.log"
     found = shutil.which(program)
     if found is None:
         raise UnitError(f"The Spinal Cord Toolbox on PATH has no {program}.", _INSTALL)
-    with log.open("wb") as stream:
-        try:
-            process = subprocess.Popen(
-                [found, *arguments],
-                cwd=folder,
-                env=_environment(folder, gpu),
-                stdin=subprocess.DEVNULL,
-                stdout=stream,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise EnvironmentFault(f"{program} cannot be started ({error.strerror}).", _INSTALL) from error
-        try:
-            code = process.wait(timeout=timeout_s)
-        except subprocess.TimeoutExpired:
-            raise UnitError(
-                f"SCT did not finish {task.what} of {task.image} within {timeout_s:.0f} s.",
-                f"Its log is {log}.",
-            ) from None
-        finally:
-            # Also on an interrupt: nothing that SCT started may outlive the call.
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+    code = _held(found, arguments, folder, task, timeout_s, _environment(folder, device))
+    if code == leash.NOT_STARTED:
+        reason = log.read_text(errors="replace").strip().splitlines()[-1:]
+        raise EnvironmentFault(f"{program} cannot be started ({' '.join(reason)}).", _INSTALL)
     if code != 0:
         lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
         last = f" ({lines[-1][:160]})" if lines else ""
         raise UnitError(
             f"SCT failed on {task.what} of {task.image} with return code {code}{last}.", f"Its log is {log}."
         )
+
+
+def _held(
+    program: str,
+    arguments: list[str],
+    folder: Path,
+    task: _Task,
+    timeout_s: float,
+    environment: dict[str, str],
+) -> int:
+    """Run a program on a leash: nothing that it starts outlives the call, nor this process."""
+    follow, hold = os.pipe()
+    try:
+        with (folder / "sct.log").open("wb") as stream:
+            process = subprocess.Popen(
+                [sys.executable, "-I", "-S", leash.__file__, str(follow), program, *arguments],
+                cwd=folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=(follow,),
+            )
+        try:
+            return process.wait(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            raise UnitError(
+                f"SCT did not finish {task.what} of {task.image} within {timeout_s:.0f} s.",
+                f"Its log is {folder / 'sct.log'}.",
+            ) from None
+        finally:
+            # Also on an interrupt, and what a program that has ended left running.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    finally:
+        os.close(follow)
+        os.close(hold)
 
 
 def _checked_output(output: Path, image: Path, what: str) -> NDArray[np.float32]:

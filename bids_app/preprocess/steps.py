@@ -86,7 +86,7 @@ def alignment_of(outcome: dict[str, Any], image: Path) -> Alignment | MscordErro
 
 
 def find_cord(
-    image: Path, folder: Path, ready: Path | None, missing: str, use_sct: bool, gpu: bool
+    image: Path, folder: Path, ready: Path | None, missing: str, use_sct: bool, device: str
 ) -> dict[str, Any]:
     """Get the cord mask of one image, tidy it and check it.
 
@@ -99,8 +99,10 @@ def find_cord(
         Mask of the built-in localiser.
     missing : str
         Why there is none.
-    use_sct, gpu : bool
-        Segment with SCT instead; with a GPU.
+    use_sct : bool
+        Segment with SCT instead.
+    device : str
+        Where SCT runs.
 
     Returns
     -------
@@ -113,7 +115,7 @@ def find_cord(
     source = ready
     if use_sct:
         source = folder / "sct_mask.nii.gz"
-        version = sct.segment_cord(image, source, folder / "sct", gpu=gpu)
+        version = sct.segment_cord(image, source, folder / "sct", device=device)
     if source is None:
         raise CordError(missing or f"No spinal cord was found in {image.name}.")
     raw, own = _read_mask(source, image)
@@ -157,14 +159,14 @@ def label_levels(image: Path, image_cord: Path, folder: Path, contrast: str) -> 
     Returns
     -------
     dict
-        ``levels`` (file name, or empty) and ``reason`` (why there are none).
+        ``levels`` (file name, or empty), ``reason`` (why there are none), and ``retry`` (SCT failed, which may pass).
     """
     mask = mask_of(image_cord)
     grid = read_grid(image)
     try:
         labels = sct.label_vertebrae(image, mask, folder / "sct", contrast=contrast)
     except UnitError as error:
-        return {"levels": "", "reason": error.message}
+        return {"levels": "", "reason": error.message, "retry": True}
     fault = vertebrae.fault_of(labels, read_volume(mask)[0] > 0.5, grid)
     if fault:
         return {"levels": "", "reason": f"The vertebral labels of SCT were refused: {fault}."}

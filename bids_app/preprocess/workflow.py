@@ -146,7 +146,8 @@ def _cord_interface(request: PrepareRequest, image: Image) -> FindCord:
     interface = FindCord(
         image=str(image.path.absolute()),
         use_sct=request.cord == "sct",
-        use_gpu=request.cord == "sct" and request.sct_gpu,
+        use_gpu=request.cord == "sct" and request.sct_device != "cpu",
+        device=request.sct_device,
         method=request.cord_method,
         version=__version__,
     )
@@ -252,5 +253,5 @@ def _why_no_levels(outcome: dict[str, Any]) -> str:
 def _forget_passing_failures(outcomes: dict[Path, dict[str, Any]]) -> None:
     """Remove the nodes whose failure may pass, so that the next run tries them again."""
     for path, outcome in outcomes.items():
-        if not outcome["ok"] and outcome["retry"]:
+        if outcome.get("retry"):
             shutil.rmtree(path.parent, ignore_errors=True)
