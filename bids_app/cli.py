@@ -114,6 +114,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="G",
         help="memory to use (default: %(default)s)",
     )
+    machine.add_argument("--force", action="store_true", help="redo also what is finished and still stands")
     machine.add_argument(
         "--dry-run", action="store_true", help="say what each image would be used for, and stop"
     )
@@ -163,6 +164,7 @@ def options_from(arguments: argparse.Namespace) -> Options:
         threshold=arguments.threshold,
         nprocs=arguments.nprocs,
         mem_gb=arguments.mem_gb,
+        force=arguments.force,
         dry_run=arguments.dry_run,
         verbose=arguments.verbose,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import uuid
 from collections.abc import Iterator, Mapping
@@ -59,6 +60,12 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, record: Mapping[str, object]) -> None:
     """Write a JSON object atomically, keys in the given order; see `write_bytes`."""
     write_text(path, json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def checksum(path: Path) -> str:
+    """Return the SHA-256 of a file's content, hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def read_json(path: Path) -> dict[str, object]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from . import cord, images, resample, space
+from .cards import SHIPPED
 from .errors import CordError
 from .model import checkpoint
 from .model.checkpoint import Weights
@@ -56,7 +57,7 @@ class Localiser:
         With ``overview.safetensors`` and ``cord.safetensors``.
     """
 
-    def __init__(self, device: torch.device, folder: Path = checkpoint.SHIPPED) -> None:
+    def __init__(self, device: torch.device, folder: Path = SHIPPED) -> None:
         self.device = device
         self.overview = _ready(checkpoint.load(folder / "overview.safetensors"), device)
         self.cord = _ready(checkpoint.load(folder / "cord.safetensors"), device)
@@ -156,12 +157,6 @@ class Localiser:
         result = np.zeros((space.CROP_VOXELS, space.CROP_VOXELS, len(slices)), np.float32)
         result[..., part] = tiled(padded.shape, CORD_WINDOW, predict, CORD_OVERLAP)[inner] * covered
         return result, starts
-
-
-def version_of(folder: Path = checkpoint.SHIPPED) -> str:
-    """Return what is recorded as the origin of a mask: it stays the same as long as the weights do."""
-    digests = [checkpoint.checksum(folder / f"{name}.safetensors")[:12] for name in ("overview", "cord")]
-    return f"mscord built-in localiser ({', '.join(digests)})"
 
 
 def best_path(probability: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

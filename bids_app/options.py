@@ -24,5 +24,6 @@ class Options:
     threshold: float | None = None
     nprocs: int = 1
     mem_gb: float = 4.0
+    force: bool = False
     dry_run: bool = False
     verbose: int = 0

@@ -244,9 +244,64 @@ class Segmented:
     least_mean: float = 0.0
 
     @property
+    def unit(self) -> Unit:
+        """What was worked on."""
+        return self.prepared.unit
+
+    @property
+    def participant(self) -> str:
+        """Label without ``sub-``."""
+        return self.unit.participant
+
+    @property
+    def lesion_count(self) -> int:
+        """Number of lesions."""
+        return len(self.lesions)
+
+    @property
     def volume_mm3(self) -> float:
         """Total lesion volume."""
         return float(np.sum([lesion.volume_mm3 for lesion in self.lesions])) if self.lesions else 0.0
+
+    @property
+    def sequences(self) -> tuple[str, ...]:
+        """Sequences that fed the network."""
+        return self.prepared.sequences
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """A unit that is finished: its results lie in the output folder and still stand.
+
+    Attributes
+    ----------
+    record : mapping
+        What the status record says of it.
+    """
+
+    unit: Unit
+    record: Mapping[str, object]
+
+    @property
+    def participant(self) -> str:
+        """Label without ``sub-``."""
+        return self.unit.participant
+
+    @property
+    def lesion_count(self) -> int:
+        """Number of lesions."""
+        return int(str(self.record["Lesions"]))
+
+    @property
+    def volume_mm3(self) -> float:
+        """Total lesion volume."""
+        return float(str(self.record["Volume_mm3"]))
+
+    @property
+    def sequences(self) -> tuple[str, ...]:
+        """Sequences that fed the network."""
+        named = self.record["Sequences"]
+        return tuple(map(str, named)) if isinstance(named, list) else ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -260,4 +315,9 @@ class Failed:
 
 
 #: What the corridor knows of one unit at the end.
-Outcome = Segmented | Failed
+Outcome = Segmented | Kept | Failed
+
+
+def session_of(outcome: Outcome) -> str | None:
+    """Return the session of an outcome, label without ``ses-``; None where it has none, or no unit."""
+    return outcome.unit.session if outcome.unit else None

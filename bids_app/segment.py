@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from . import space, vertebrae
+from .cards import SHIPPED, Operating
 from .errors import EnvironmentFault, UnitError
 from .files import writing
 from .model import checkpoint
@@ -51,24 +51,6 @@ class Crop:
     grid: Grid
     sequences: tuple[str, ...]
     levels: NDArray[np.uint8] | None = None
-
-
-@dataclass(frozen=True)
-class Operating:
-    """From what on something is a lesion.
-
-    Attributes
-    ----------
-    threshold : float
-        Lowest probability of a voxel.
-    minimum_volume_mm3 : float
-    least_mean : float
-        Lowest mean probability of a lesion's voxels.
-    """
-
-    threshold: float
-    minimum_volume_mm3: float = 0.0
-    least_mean: float = 0.0
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -110,32 +92,15 @@ class Segmenter:
         self, device: torch.device, weights: Path | None = None, threshold: float | None = None
     ) -> None:
         self.device = device
-        self.weights = checkpoint.load(weights or checkpoint.SHIPPED / "lesion.safetensors")
+        self.weights = checkpoint.load(weights or SHIPPED / "lesion.safetensors")
         if self.weights.network.config.outputs[0] != "lesion" or self.weights.network.config.slots != len(
             SLOTS
         ):
             raise EnvironmentFault(
-                f"The weights {self.weights.name} are not a lesion model for the sequences {', '.join(SLOTS)}."
+                f"The weights {self.weights.card.name} are not a lesion model for the sequences {', '.join(SLOTS)}."
             )
         self.weights.network.to(device)
-        card = self.weights.card.get("operating_point", {})
-        # A threshold of the user's own is taken at its word.
-        self.operating = Operating(
-            float(threshold if threshold is not None else card.get("threshold", 0.5)),
-            float(card.get("minimum_volume_mm3", 0.0)),
-            float(card.get("least_mean", 0.0)) if threshold is None else 0.0,
-        )
-
-    def describe(self) -> Mapping[str, str]:
-        """Return name, checksum and notice of the weights, for sidecars and reports."""
-        card = self.weights.card
-        return {
-            "name": str(card.get("name", self.weights.name)),
-            "file": self.weights.name,
-            "sha256": self.weights.sha256,
-            "data": str(card.get("data", "")),
-            "notice": str(card.get("notice", "")),
-        }
+        self.operating = self.weights.card.operating(threshold)
 
     def segment(self, prepared: Prepared, folder: Path, first_index: int = 1) -> Segmented:
         """Find the lesions of a unit.
@@ -163,7 +128,7 @@ class Segmenter:
             lesions=lesions,
             threshold=self.operating.threshold,
             minimum_volume_mm3=self.operating.minimum_volume_mm3,
-            weights=self.describe(),
+            weights=self.weights.card.describe(),
             least_mean=self.operating.least_mean,
             seconds={"segment": time.perf_counter() - began},
         )

@@ -5,7 +5,9 @@ import json
 import pytest
 import torch
 
+from bids_app.cards import SHIPPED
 from bids_app.errors import EnvironmentFault
+from bids_app.files import checksum
 from bids_app.model import checkpoint
 from bids_app.model.blocks import CoveredInstanceNorm, convolve
 from bids_app.model.imputation import MeanImputation, SlotFeatures
@@ -136,7 +138,7 @@ def test_weights_come_back_and_changed_files_are_refused(tmp_path, network):
     path = tmp_path / "a.safetensors"
     checkpoint.save(path, network, {"name": "test"})
     loaded = checkpoint.load(path)
-    assert loaded.card["name"] == "test"
+    assert loaded.card.record["name"] == "test"
     difference = (loaded.network(batch_of((0, 2))) - network(batch_of((0, 2)))).abs().max()
     assert difference < 0.05
     data = bytearray(path.read_bytes())
@@ -145,7 +147,7 @@ def test_weights_come_back_and_changed_files_are_refused(tmp_path, network):
     with pytest.raises(EnvironmentFault, match="SHA-256"):
         checkpoint.load(path)
     card = json.loads(path.with_suffix(".json").read_text())
-    card["sha256"] = checkpoint.checksum(path)
+    card["sha256"] = checksum(path)
     card["network"]["channels"] = [4, 8]
     path.with_suffix(".json").write_text(json.dumps(card))
     with pytest.raises(EnvironmentFault, match="cannot be used"):
@@ -156,24 +158,24 @@ def test_weights_come_back_and_changed_files_are_refused(tmp_path, network):
 
 @pytest.mark.parametrize("task", ["lesion", "cord", "overview"])
 def test_shipped_weights_load_and_say_where_they_come_from(task):
-    weights = checkpoint.load(checkpoint.SHIPPED / f"{task}.safetensors")
-    assert "simulated" in str(weights.card["data"])
-    assert "not for diagnosis" in str(weights.card["notice"])
+    weights = checkpoint.load(SHIPPED / f"{task}.safetensors")
+    assert "simulated" in str(weights.card.record["data"])
+    assert "not for diagnosis" in str(weights.card.record["notice"])
     assert sum(p.numel() for p in weights.network.parameters()) <= 18_000_000
     for field in ("method", "geometry", "training", "commit", "licence", "version"):
-        assert weights.card[field]
-    assert "Interim" not in str(weights.card)
+        assert weights.card.record[field]
+    assert "Interim" not in str(weights.card.record)
 
 
 def test_the_lesion_model_brings_its_operating_point():
-    card = checkpoint.load(checkpoint.SHIPPED / "lesion.safetensors").card
+    card = checkpoint.load(SHIPPED / "lesion.safetensors").card.record
     assert 0 < card["operating_point"]["threshold"] < 1
     assert card["operating_point"]["minimum_volume_mm3"] >= 0
     assert "simulated" in card["operating_point"]["chosen_on"]
 
 
 def test_shipped_weights_fit_in_40_megabytes():
-    assert sum(path.stat().st_size for path in checkpoint.SHIPPED.iterdir()) <= 40_000_000
+    assert sum(path.stat().st_size for path in SHIPPED.iterdir()) <= 40_000_000
 
 
 @pytest.mark.parametrize("stride", [1, 2])

@@ -227,6 +227,7 @@ def test_a_second_run_uses_the_work_folder_and_repeats_to_the_byte(run, dataset)
         "builtin",
         "-w",
         str(work),
+        "--force",
     ]
     assert cli.main(line) == 0
     assert mask.read_bytes() == before
@@ -274,12 +275,12 @@ def test_what_an_earlier_run_left_does_not_pass_for_a_result(dataset, run, tmp_p
 
 
 def test_one_defect_costs_one_unit(dataset, tmp_path, monkeypatch):
-    from bids_app import pipeline
+    from bids_app import participants
 
     def broken(*_):
         raise ValueError("on purpose")
 
-    monkeypatch.setattr(pipeline, "write_session", broken)
+    monkeypatch.setattr(participants, "write_session", broken)
     out = tmp_path / "out"
     line = [str(dataset), str(out), "participant", "--participant-label", "02", "06", "--cord", "builtin"]
     assert cli.main(line) == 1

@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from bids_app import space
+from bids_app.cards import SHIPPED, Operating
 from bids_app.errors import EnvironmentFault, UnitError
 from bids_app.model import checkpoint
 from bids_app.model.network import MultiSequenceNet, NetworkConfig
 from bids_app.records import Image, Prepared, Unit
-from bids_app.segment import Crop, Operating, Segmenter, choose_device, cord_zone, find_lesions
+from bids_app.segment import Crop, Segmenter, choose_device, cord_zone, find_lesions
 
 LENGTH = 80
 
@@ -108,7 +109,7 @@ def test_segment_writes_maps_and_is_repeatable(segmenter, crop, prepared, tmp_pa
         np.testing.assert_array_equal(a["probability"], b["probability"])
         assert (a["probability"][~cord_zone(crop.cord)] == 0).all()
         assert set(np.unique(a["instances"])) - {0} == {lesion.index for lesion in one.lesions}
-    assert one.weights["sha256"] == segmenter.weights.sha256
+    assert one.weights["sha256"] == segmenter.weights.card.sha256
 
 
 def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
@@ -120,4 +121,4 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
 
 def test_weights_of_another_network_are_refused():
     with pytest.raises(EnvironmentFault, match="not a lesion model"):
-        Segmenter(torch.device("cpu"), checkpoint.SHIPPED / "cord.safetensors")
+        Segmenter(torch.device("cpu"), SHIPPED / "cord.safetensors")

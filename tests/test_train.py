@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from bids_app.cards import Operating
 from bids_app.model.network import NetworkConfig
-from bids_app.segment import Operating
 from bids_app.sequences import SLOTS
 from bids_app.simulate.draw import Draw
 from bids_app.simulate.patches import PRESENCE, Patch, _acquired

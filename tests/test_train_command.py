@@ -39,9 +39,9 @@ def test_a_run_leaves_weights_card_log_and_plot(tmp_path):
     done = call(tmp_path, "--steps", 3, "--validation", 2, "--note", "a try")
     assert done.returncode == 0, done.stderr
     weights = checkpoint.load(tmp_path / "lesion.safetensors")
-    assert weights.card["note"] == "a try"
-    assert weights.card["training"]["steps_done"] == 3
-    assert 0 < weights.card["operating_point"]["threshold"] < 1
+    assert weights.card.record["note"] == "a try"
+    assert weights.card.record["training"]["steps_done"] == 3
+    assert 0 < weights.card.record["operating_point"]["threshold"] < 1
     assert len(losses(tmp_path)) == 3
     assert (tmp_path / "loss.png").stat().st_size > 1000
     other = call(tmp_path, "--steps", 3, "--norm", "instance")
@@ -82,7 +82,7 @@ def test_two_processes_share_a_batch(tmp_path):
     # One process writes; both learned, or the averaging of gradients would have waited for ever.
     assert len(losses(tmp_path)) == 4
     assert np.isfinite(losses(tmp_path)).all()
-    assert checkpoint.load(tmp_path / "lesion.safetensors").card["training"]["batch"] == 2
+    assert checkpoint.load(tmp_path / "lesion.safetensors").card.record["training"]["batch"] == 2
 
 
 def test_training_needs_torch_and_numpy_and_safetensors_alone(tmp_path):
@@ -173,4 +173,4 @@ def test_fine_tuning_begins_with_given_weights_and_stops_early(crops, tmp_path):
     first, second = (checkpoint.load(path).network for path in (start, tmp_path / "b/lesion.safetensors"))
     for a, b in zip(first.parameters(), second.parameters(), strict=True):
         torch.testing.assert_close(a, b, atol=1e-3, rtol=1e-3)
-    assert "labelled BIDS dataset" in checkpoint.load(tmp_path / "b/lesion.safetensors").card["data"]
+    assert "labelled BIDS dataset" in checkpoint.load(tmp_path / "b/lesion.safetensors").card.record["data"]

@@ -32,7 +32,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=2, help="processes that simulate")
     options = parser.parse_args(argv)
     segmenter = Segmenter(torch.device("cpu"), options.weights)
-    say([f"weights {segmenter.weights.name}, SHA-256 {segmenter.weights.sha256[:12]}, {segmenter.operating}"])
+    say(
+        [
+            f"weights {segmenter.weights.card.name}, SHA-256 {segmenter.weights.card.sha256[:12]}, {segmenter.operating}"
+        ]
+    )
     if options.data:
         scans = read_scans(options.data)
         say(false_lesions(scans, segmenter))

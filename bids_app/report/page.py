@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import jinja2
+from markupsafe import Markup
 
 from .. import files
-from ..records import Discovery, Failed, Outcome, Segmented
+from ..pages import page_of, sections_of
+from ..records import Discovery, Failed, Kept, Outcome, Segmented
 from .draw import CORD_COLOUR, LESION_COLOUR, NO_DATA_COLOUR
 from .pictures import pictures_per_unit
 from .unit import count_words, view_unit
@@ -81,59 +83,80 @@ def write_report(participant: str, outcomes: Sequence[Outcome], discovery: Disco
     EnvironmentFault
         The output folder cannot be written to.
     """
-    text = _render(participant, [o for o in outcomes if _participant(o) == participant], discovery, run)
-    # A label is letters and digits; whatever else a name holds must not lead out of the output folder.
-    path = run.output_dir / f"sub-{re.sub(r'[^0-9A-Za-z+_-]', '_', participant)}.html"
-    files.write_text(path, text)
+    path = page_of(participant, run.output_dir)
+    own = [outcome for outcome in outcomes if outcome.participant == participant]
+    kept = sections_of(path) if any(isinstance(outcome, Kept) for outcome in own) else {}
+    files.write_text(path, _render(participant, own, discovery, run, kept))
     return path
 
 
-def _participant(outcome: Outcome) -> str:
-    return outcome.participant if isinstance(outcome, Failed) else outcome.prepared.unit.participant
-
-
-def _render(participant: str, outcomes: Sequence[Outcome], discovery: Discovery, run: ReportRun) -> str:
+def _render(
+    participant: str,
+    outcomes: Sequence[Outcome],
+    discovery: Discovery,
+    run: ReportRun,
+    kept: Mapping[str, str],
+) -> str:
     outcomes = [*outcomes, *_untold(participant, outcomes, discovery)]
-    done = [outcome for outcome in outcomes if isinstance(outcome, Segmented)]
+    done = [outcome for outcome in outcomes if not isinstance(outcome, Failed)]
     failures = [outcome for outcome in outcomes if isinstance(outcome, Failed)]
-    limit = pictures_per_unit(len(done))
-    views = [view for outcome in outcomes if (view := view_unit(outcome, limit)) is not None]
     told = {failure.message for failure in failures}
     problems = [
         problem
         for problem in discovery.problems
         if problem.participant in (None, participant) and problem.message not in told
     ]
-    environment = jinja2.Environment(
+    units = sum(unit.participant == participant for unit in discovery.units)
+    limit = pictures_per_unit(max(units, len(done)))
+    sections = [_section(outcome, limit, kept) for outcome in outcomes if outcome.unit is not None]
+    text = (
+        _environment()
+        .get_template("participant.html")
+        .render(
+            participant=participant,
+            summary=_summary(done, failures),
+            notices=_notices(run.weights),
+            failures=failures,
+            fatal=[problem for problem in problems if problem.fatal],
+            warnings=[problem for problem in problems if not problem.fatal],
+            sections=sections,
+            several=len(done) > 1,
+            unused=[image for image in discovery.unused if image.participant == participant],
+            run=run,
+            colours={"lesion": LESION_COLOUR, "cord": CORD_COLOUR, "no_data": NO_DATA_COLOUR},
+        )
+    )
+    return _UNPRINTABLE.sub("\ufffd", text)
+
+
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    text = environment.get_template("participant.html").render(
-        participant=participant,
-        summary=_summary(done, failures),
-        notices=_notices(run.weights),
-        failures=failures,
-        fatal=[problem for problem in problems if problem.fatal],
-        warnings=[problem for problem in problems if not problem.fatal],
-        units=views,
-        several=len(done) > 1,
-        unused=[image for image in discovery.unused if image.participant == participant],
-        run=run,
-        colours={"lesion": LESION_COLOUR, "cord": CORD_COLOUR, "no_data": NO_DATA_COLOUR},
+
+
+def _section(outcome: Outcome, limit: int, kept: Mapping[str, str]) -> Markup:
+    """Return what the page shows of a unit: drawn now, or as it stood on the page before."""
+    assert outcome.unit is not None
+    name = outcome.unit.name
+    if isinstance(outcome, Kept) and name in kept:
+        return Markup(kept[name])
+    anchor = f"unit-{re.sub(r'[^0-9A-Za-z_-]', '_', name)}"
+    text = (
+        _environment()
+        .get_template("unit.html")
+        .render(name=name, unit=view_unit(outcome, limit), anchor=anchor)
     )
-    return _UNPRINTABLE.sub("\ufffd", text)
+    return Markup(text)
 
 
 def _untold(participant: str, outcomes: Sequence[Outcome], discovery: Discovery) -> list[Failed]:
     """Return a failure for each unit, or for a participant without units, of which no outcome tells."""
-    told = {
-        unit.name
-        for outcome in outcomes
-        if (unit := outcome.unit if isinstance(outcome, Failed) else outcome.prepared.unit) is not None
-    }
+    told = {outcome.unit.name for outcome in outcomes if outcome.unit is not None}
     missing = [
         Failed(
             participant,
@@ -151,7 +174,7 @@ def _untold(participant: str, outcomes: Sequence[Outcome], discovery: Discovery)
     return missing
 
 
-def _summary(done: Sequence[Segmented], failures: Sequence[Failed]) -> str:
+def _summary(done: Sequence[Segmented | Kept], failures: Sequence[Failed]) -> str:
     failed = sum(failure.unit is not None for failure in failures)
     total = len(done) + failed
     if not done:
@@ -160,9 +183,9 @@ def _summary(done: Sequence[Segmented], failures: Sequence[Failed]) -> str:
             if total
             else "No result: there was no unit to work on."
         )
-    lesions = sum(len(outcome.lesions) for outcome in done)
+    lesions = sum(outcome.lesion_count for outcome in done)
     volume = sum(outcome.volume_mm3 for outcome in done)
-    names = list(dict.fromkeys(name for outcome in done for name in outcome.prepared.sequences))
+    names = list(dict.fromkeys(name for outcome in done for name in outcome.sequences))
     found = f"{count_words(lesions, 'lesion').capitalize()}" + (
         f", {volume:.1f} mm³ in all" if lesions else ""
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import MscordError
-from ..records import Failed, Image, Lesion, Outcome, Segmented, Unit
+from ..records import Failed, Image, Kept, Lesion, Outcome, Segmented, Unit
 from .pictures import Pictures, draw_unit, height_words
 
 _LOG = logging.getLogger(__name__)
@@ -72,25 +72,27 @@ class UnitView:
     made: Sequence[tuple[str, str]] = field(default_factory=tuple)
 
 
-def view_unit(outcome: Outcome, limit: int) -> UnitView | None:
-    """Return what the page shows of an outcome; None for a failed participant without a unit.
+def view_unit(outcome: Outcome, limit: int) -> UnitView:
+    """Return what the page shows of an outcome with a unit.
 
     A unit whose pictures cannot be drawn keeps its tables, and the page says why.
     """
+    unit = outcome.unit
+    assert unit is not None
     if isinstance(outcome, Failed):
-        if outcome.unit is None:
-            return None
-        return UnitView(
-            _title(outcome.unit), [_found_row(outcome.unit, i) for i in outcome.unit.images], outcome
-        )
+        return UnitView(_title(unit), [_found_row(unit, i, "the unit failed") for i in unit.images], outcome)
+    if isinstance(outcome, Kept):
+        rows = [_found_row(unit, i, "see the sidecars of the results") for i in unit.images]
+        lost = "they were on a page of an earlier run that is gone; --force makes them anew"
+        return UnitView(_title(unit), rows, summary=_summary(outcome), no_pictures=lost)
     pictures, problem = _pictures(outcome, limit)
     shown: dict[int, int] = {}
     for position, figure in enumerate(pictures.levels if pictures else (), start=1):
         for number in figure.lesions:
             shown.setdefault(number, position)
     return UnitView(
-        title=_title(outcome.prepared.unit),
-        images=[_used_row(outcome, image) for image in outcome.prepared.unit.images],
+        title=_title(unit),
+        images=[_used_row(outcome, image) for image in unit.images],
         summary=_summary(outcome),
         lesions=[_lesion_row(lesion, shown) for lesion in outcome.lesions],
         pictures=pictures,
@@ -124,18 +126,18 @@ def _title(unit: Unit) -> str:
     return unit.name if unit.session is None else f"Session {unit.session}: {unit.name}"
 
 
-def _summary(outcome: Segmented) -> str:
-    used = ", ".join(outcome.prepared.sequences)
-    if not outcome.lesions:
+def _summary(outcome: Segmented | Kept) -> str:
+    used = ", ".join(outcome.sequences)
+    if isinstance(outcome, Segmented) and not outcome.lesions:
         return (
             f"No lesion was found (nothing reached a probability of {outcome.threshold:g}, {outcome.least_mean:g} on average,"
             f" and a volume of {outcome.minimum_volume_mm3:g} mm³). Sequences used: {used}."
         )
-    found = count_words(len(outcome.lesions), "lesion")
+    found = count_words(outcome.lesion_count, "lesion").capitalize()
     return f"{found}, {outcome.volume_mm3:.1f} mm³ in all. Sequences used: {used}."
 
 
-def _found_row(unit: Unit, image: Image) -> ImageRow:
+def _found_row(unit: Unit, image: Image, reason: str) -> ImageRow:
     return ImageRow(
         name=image.path.name,
         sequence=image.sequence,
@@ -143,7 +145,7 @@ def _found_row(unit: Unit, image: Image) -> ImageRow:
         size=_size(image),
         use=f"{_use(unit, image)} (planned)",
         alignment="",
-        reason="the unit failed",
+        reason=reason,
     )
 
 

@@ -333,12 +333,11 @@ def _source(options: argparse.Namespace, task: Task, crops: Path | None, executo
 def _start(options: argparse.Namespace, config: TrainConfig) -> MultiSequenceNet | None:
     if options.init is None:
         return None
+    from ..cards import SHIPPED
     from ..model import checkpoint
     from ..model.network import MultiSequenceNet
 
-    path = (
-        checkpoint.SHIPPED / f"{options.task}.safetensors" if str(options.init) == "shipped" else options.init
-    )
+    path = SHIPPED / f"{options.task}.safetensors" if str(options.init) == "shipped" else options.init
     loaded = checkpoint.load(path).network
     network = MultiSequenceNet(config.network)
     try:

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from .. import space
+from ..cards import Operating
 from ..evaluate.scores import CONNECTED, Counts, hits_iou20, overlaps
 from ..model.network import MultiSequenceNet
-from ..segment import Operating
 from ..simulate.draw import Draw
 from ..simulate.patches import PRESENCE, Patch, make_patch
 from .methods import METHODS, Dropout, t2sag_alone

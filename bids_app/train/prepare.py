@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import discover, images, resample, space
+from ..cards import localiser_version
 from ..cords import find_cords
 from ..errors import NothingToDoError, UnitError, UsageError
 from ..evaluate.pairs import key_of, masks_in
 from ..files import write_json
-from ..localise import Localiser, version_of
+from ..localise import Localiser
 from ..options import Options
 from ..preprocess import PrepareRequest, prepare
 from ..records import Prepared, Unit
@@ -87,8 +88,8 @@ def _prepare(unit: Unit, masks: dict[Path, Path], crops: Path, localiser: list[L
             localiser.append(Localiser(torch.device("cpu")))
         return localiser[0]
 
-    cords = find_cords(unit, work / "cords", load, version_of())
-    request = PrepareRequest(unit, work, "builtin", cords.masks, cords.missing, version_of())
+    cords = find_cords(unit, work / "cords", load, localiser_version())
+    request = PrepareRequest(unit, work, "builtin", cords.masks, cords.missing, localiser_version())
     prepared = prepare(request)
     with np.load(prepared.crop) as arrays:
         crop = {name: arrays[name] for name in arrays.files}

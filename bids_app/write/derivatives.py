@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,10 +55,11 @@ class _Loaded:
         )
 
 
-def clear_participant(label: str, options: Options) -> None:
-    """Remove what an earlier run wrote of a participant, in the sessions that this run works on.
+def clear(label: str, options: Options, unwanted: Callable[[str | None], bool]) -> None:
+    """Remove what an earlier run wrote of a participant in the sessions that are ``unwanted``.
 
-    A mask of a unit that fails this time, or of an image that is not used any more, would pass for a result.
+    A mask of a unit that fails this time, or of an image that is not used any more, would pass for a result. Sessions that
+    the run does not work on are left alone.
 
     Raises
     ------
@@ -69,7 +70,7 @@ def clear_participant(label: str, options: Options) -> None:
     for path in sorted(folder.rglob(f"sub-{label}_*")):
         session = next((part[4:] for part in path.relative_to(folder).parts if part.startswith("ses-")), None)
         chosen = not options.session_label or session in options.session_label
-        if chosen and _OURS.search(path.name):
+        if chosen and unwanted(session) and _OURS.search(path.name):
             with writing(path):
                 path.unlink(missing_ok=True)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from .. import __version__
 from ..files import LOGS, STATUS_ENDING, read_json, write_json, writing
 from ..options import Options
-from ..records import Failed, Outcome, Problem
+from ..records import Failed, Kept, Outcome, Problem, session_of
 from .dataset import NOTICE, container
 from .names import LESION_INSTANCES, output_path
 
@@ -100,7 +100,7 @@ def finish_run(
         "Seconds": round((ended - run.started).total_seconds(), 1),
         "ExitCode": int(exit_code),
         "Message": message,
-        "Units": [_unit(outcome) for outcome in outcomes],
+        "Units": [unit_record(outcome) for outcome in outcomes],
         "Problems": [
             {"Message": problem.message, "NextStep": problem.next_step, "Fatal": problem.fatal}
             for problem in problems
@@ -109,7 +109,12 @@ def finish_run(
     write_json(run.path, record)
 
 
-def write_status(participant: str, outcomes: Sequence[Outcome], options: Options) -> list[Path]:
+def write_status(
+    participant: str,
+    outcomes: Sequence[Outcome],
+    options: Options,
+    made: Mapping[str | None, Mapping[str, object]] | None = None,
+) -> list[Path]:
     """Record what became of one participant: a file for each session that the outcomes are of.
 
     The group level is rebuilt from these, so failures count there also when every participant ran in a
@@ -121,10 +126,12 @@ def write_status(participant: str, outcomes: Sequence[Outcome], options: Options
         Label without ``sub-``.
     outcomes : sequence of Segmented or Failed
         All of this participant.
+    made : mapping, optional
+        By session, what `finished.record_of` says of its inputs and outputs.
     """
     sessions: dict[str | None, list[Outcome]] = {}
     for outcome in outcomes:
-        sessions.setdefault(_session(outcome), []).append(outcome)
+        sessions.setdefault(session_of(outcome), []).append(outcome)
     paths = []
     for session, of_session in sessions.items():
         path = status_path(options, participant, session)
@@ -135,7 +142,8 @@ def write_status(participant: str, outcomes: Sequence[Outcome], options: Options
                 "Session": session,
                 "Version": __version__,
                 "Written": datetime.now(UTC).isoformat(timespec="seconds"),
-                "Units": [_unit(outcome) for outcome in of_session],
+                "Units": [unit_record(outcome) for outcome in of_session],
+                **(made or {}).get(session, {}),
             },
         )
         paths.append(path)
@@ -179,12 +187,6 @@ def _new_file(folder: Path, started: datetime) -> Path:
         raise FileExistsError(f"too many manifests named {stem}")
 
 
-def _session(outcome: Outcome) -> str | None:
-    if isinstance(outcome, Failed):
-        return outcome.unit.session if outcome.unit else None
-    return outcome.prepared.unit.session
-
-
 def _forget_unitless_failure(path: Path) -> None:
     """Remove the record of an earlier run that found nothing to use of a participant who now has units."""
     try:
@@ -196,7 +198,10 @@ def _forget_unitless_failure(path: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _unit(outcome: Outcome) -> dict[str, object]:
+def unit_record(outcome: Outcome) -> dict[str, object]:
+    """Return what the records say of an outcome."""
+    if isinstance(outcome, Kept):
+        return dict(outcome.record)
     if isinstance(outcome, Failed):
         unit = outcome.unit
         return {

@@ -1,0 +1,325 @@
+"""The corridor's traffic: units go through the rooms, the next one prepared while this one is segmented."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
+from functools import cached_property, partial
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from . import __version__
+from .cards import SHIPPED, localiser_version, read_card
+from .errors import ExitCode, MscordError, UnitError
+from .files import writing
+from .machine import share
+from .options import Options
+from .pages import page_of, sections_of
+from .preprocess import PrepareRequest, require_sct, sct_version
+from .records import Discovery, Failed, Kept, Outcome, Prepared, Segmented, Unit, session_of
+from .workers import Workers
+from .write.derivatives import clear, write_session
+from .write.finished import Basis, basis_of, kept, record_of, recorded
+from .write.manifest import unit_record, write_status
+
+if TYPE_CHECKING:
+    from .localise import Localiser
+    from .report import ReportRun
+    from .segment import Segmenter
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+#: Participant and session.
+Key = tuple[str, str | None]
+
+
+class Participants:
+    """Takes the units of all chosen participants through the rooms, session by session."""
+
+    def __init__(
+        self, options: Options, found: Discovery, command: Sequence[str], started: datetime, work: Path
+    ) -> None:
+        self.options, self.found, self.command, self.started, self.work = (
+            options,
+            found,
+            command,
+            started,
+            work,
+        )
+        self.card = read_card(options.weights or SHIPPED / "lesion.safetensors")
+        self.sct: str | None = None
+        if options.cord != "builtin":
+            self.sct = require_sct() if options.cord == "sct" else sct_version()
+        self.unforeseen = False
+        #: Filled as the work goes on, so that an early end can still be recorded.
+        self.outcomes: list[Outcome] = []
+        self.share = share(options.nprocs, len(found.units), options.mem_gb)
+        #: What the results of a session in work are made from.
+        self.bases: dict[Key, Basis] = {}
+
+    @cached_property
+    def segmenter(self) -> Segmenter:
+        """The lesion model, loaded once, when the first unit needs it."""
+        import torch
+
+        from .segment import Segmenter, choose_device
+
+        torch.set_num_threads(self.share.threads)
+        return Segmenter(choose_device(self.options.device), self.options.weights, self.options.threshold)
+
+    @cached_property
+    def localiser(self) -> Localiser:
+        """The built-in localiser, loaded once."""
+        from .localise import Localiser
+
+        return Localiser(self.segmenter.device)
+
+    @cached_property
+    def cord_method(self) -> str:
+        """Who finds the cord, with the version."""
+        return f"SCT {self.sct} sct_deepseg spinalcord" if self.sct else localiser_version()
+
+    def run(self) -> ExitCode:
+        """Work on all units; one outcome each, and one for each participant without any."""
+        for label, sessions in groupby(self._sessions(), key=lambda outcomes: outcomes[0].participant):
+            self._finish(label, sessions)
+        served = {unit.participant for unit in self.found.units}
+        for label in self.found.participants:
+            if label not in served:
+                self._finish(label, iter(()))
+        if self.unforeseen:
+            return ExitCode.UNFORESEEN
+        failed = any(isinstance(outcome, Failed) for outcome in self.outcomes)
+        return ExitCode.SOME_FAILED if failed else ExitCode.OK
+
+    def _finish(self, label: str, sessions: Iterator[list[Outcome]]) -> None:
+        """Take what the sessions of a participant come to: write each, record it, and show it on the page.
+
+        A session is on the page and recorded before the next one: a run that is killed loses no finished one.
+        """
+        told: list[Outcome] = []
+        files: dict[str | None, Mapping[str, object]] = {}
+        for outcomes in sessions:
+            if all(isinstance(outcome, Kept) for outcome in outcomes):
+                log.info("sub-%s: %s is finished already and is kept", label, _names(outcomes))
+                told += outcomes
+                self.outcomes += outcomes
+                files[session_of(outcomes[0])] = recorded(outcomes[0], self.options)
+                continue
+            outcomes, made = self._write(outcomes)
+            files |= made
+            self._say_failures(label, outcomes)
+            self._publish(label, [*told, *outcomes], outcomes, made)
+            # Their part of the page is there now.
+            told += [_as_kept(outcome) for outcome in outcomes]
+            self.outcomes += outcomes
+        sessions_told = {session_of(outcome) for outcome in told}
+        clear(label, self.options, lambda session: session not in sessions_told)
+        unusable = _not_usable(label, self.found, bool(told))
+        self._say_failures(label, unusable)
+        if unusable:
+            own = [outcome for outcome in told if session_of(outcome) is None]
+            self._publish(label, [*told, *unusable], [*own, *unusable], files)
+        self.outcomes += unusable
+
+    def _write(
+        self, outcomes: list[Outcome]
+    ) -> tuple[list[Outcome], Mapping[str | None, Mapping[str, object]]]:
+        """Write the derivatives of a session; returns its outcomes and what its status record says of files."""
+        first = outcomes[0]
+        session = session_of(first)
+        # What an earlier run left would pass for a result of this one.
+        clear(first.participant, self.options, lambda name: name == session)
+        done = [outcome for outcome in outcomes if isinstance(outcome, Segmented)]
+        if not done:
+            return outcomes, {}
+        paths = self._attempt(done[0].unit, partial(write_session, done, self.options))
+        if isinstance(paths, Failed):
+            return [replace(paths, unit=outcome.unit) for outcome in outcomes], {}
+        basis = self.bases.get((first.participant, session))
+        return outcomes, {session: record_of(basis, paths, self.options.output_dir)} if basis else {}
+
+    def _publish(
+        self,
+        label: str,
+        told: Sequence[Outcome],
+        new: Sequence[Outcome],
+        made: Mapping[str | None, Mapping[str, object]] | None = None,
+    ) -> None:
+        """Write the page with all that is known of a participant, and the records of what is new."""
+        try:
+            from .report import write_report
+
+            path = write_report(label, told, self.found, self._report_run())
+            log.info("sub-%s: report %s", label, path)
+        except MscordError:
+            raise
+        except Exception:
+            log.exception("sub-%s: the report could not be made", label)
+            self.unforeseen, made = True, None
+        write_status(label, new, self.options, made)
+
+    def _say_failures(self, label: str, outcomes: Sequence[Outcome]) -> None:
+        for outcome in outcomes:
+            if isinstance(outcome, Failed):
+                log.error("sub-%s: %s %s", label, outcome.message, outcome.next_step)
+
+    def _report_run(self) -> ReportRun:
+        from .report import ReportRun
+
+        return ReportRun(
+            output_dir=self.options.output_dir,
+            command=shlex.join(self.command),
+            version=__version__,
+            started=self.started.isoformat(timespec="seconds"),
+            cord_method=self.cord_method,
+            device=str(self.segmenter.device),
+            weights=self.card.describe(),
+            links={"raw": str(self.options.bids_dir)},
+        )
+
+    def _sessions(self) -> Iterator[list[Outcome]]:
+        """Yield the outcomes of each session in order."""
+        for _, outcomes in groupby(self._units(), key=_key):
+            yield list(outcomes)
+
+    def _units(self) -> Iterator[Outcome]:
+        """Yield units as they come out of the network, while workers prepare the next ones."""
+        waiting: deque[tuple[PrepareRequest, Future[Prepared]] | Outcome] = deque()
+        workers = Workers(self.share.workers)
+        numbers: dict[Key, int] = {}
+        try:
+            for key, group in groupby(self.found.units, key=lambda unit: (unit.participant, unit.session)):
+                for entry in self._entries(key, list(group), workers):
+                    waiting.append(entry)
+                    while len(waiting) > self.share.workers:
+                        yield self._next(waiting.popleft(), workers, numbers)
+            while waiting:
+                yield self._next(waiting.popleft(), workers, numbers)
+        except BaseException:
+            workers.abort()
+            raise
+        workers.stop()
+
+    def _entries(
+        self, key: Key, units: list[Unit], workers: Workers
+    ) -> Iterator[tuple[PrepareRequest, Future[Prepared]] | Outcome]:
+        """Yield the units of a session: kept, or handed to a worker."""
+        # An image that cannot be read fails its unit later, in words.
+        with suppress(OSError):
+            basis = basis_of(units, self._method(), self.options.bids_dir)
+            still = [] if self.options.force else kept(units, basis, self.options)
+            shown = sections_of(page_of(key[0], self.options.output_dir)) if still else {}
+            if still and all(unit.name in shown for unit in units):
+                yield from still
+                return
+            self.bases[key] = basis
+        for unit in units:
+            request = self._attempt(unit, partial(self._request, unit))
+            yield request if isinstance(request, Failed) else (request, workers.submit(request))
+
+    def _method(self) -> dict[str, object]:
+        """Return what decides results beside the images."""
+        setting = self.card.operating(self.options.threshold)
+        return {
+            "Version": __version__,
+            "Weights": self.card.sha256,
+            "CordMethod": self.cord_method,
+            "Threshold": setting.threshold,
+            "MinimumVolume": setting.minimum_volume_mm3,
+            "MinimumMeanProbability": setting.least_mean,
+        }
+
+    def _request(self, unit: Unit) -> PrepareRequest:
+        device = str(self.segmenter.device)  # weights and device are checked before any work
+        folder, inside = self.work / unit.name, self.share.inside
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        if self.sct:
+            return PrepareRequest(
+                unit, folder, "sct", {}, {}, self.cord_method, sct_device=device, nprocs=inside
+            )
+        from .cords import find_cords
+
+        cords = find_cords(unit, folder / "cords", lambda: self.localiser, self.cord_method)
+        return PrepareRequest(
+            unit, folder, "builtin", cords.masks, cords.missing, self.cord_method, nprocs=inside
+        )
+
+    def _next(
+        self,
+        item: tuple[PrepareRequest, Future[Prepared]] | Outcome,
+        workers: Workers,
+        numbers: dict[Key, int],
+    ) -> Outcome:
+        """Return the outcome of the unit that has waited longest."""
+        if not isinstance(item, tuple):
+            return item
+        request, future = item
+        key = (request.unit.participant, request.unit.session)
+
+        def work() -> Segmented:
+            prepared = workers.result(request, future)
+            for path, reason in prepared.dropped.items():
+                log.warning("%s: %s is left out: %s", request.unit.name, path.name, reason)
+            for path, doubt in prepared.doubts.items():
+                log.warning("%s: %s", path.name, doubt)
+            return self.segmenter.segment(prepared, self.work / request.unit.name, numbers.get(key, 0) + 1)
+
+        result = self._attempt(request.unit, work)
+        if isinstance(result, Segmented):
+            numbers[key] = numbers.get(key, 0) + len(result.lesions)
+            log.info("%s: %d lesions, %.0f mm3", request.unit.name, len(result.lesions), result.volume_mm3)
+        return result
+
+    def _attempt(self, unit: Unit, work: Callable[[], T]) -> T | Failed:
+        """Do something for a unit; whatever goes wrong with it stays with it, unless the machine is at fault."""
+        try:
+            return work()
+        except UnitError as error:
+            return Failed(unit.participant, error.message, error.next_step, unit)
+        except MscordError:
+            raise
+        except Exception as error:
+            log.exception("%s: unforeseen failure", unit.name)
+            self.unforeseen = True
+            return Failed(
+                unit.participant,
+                f"{unit.name}: unforeseen failure ({type(error).__name__}: {error}).",
+                "This is a defect of mscord; the log holds the details.",
+                unit,
+            )
+
+
+def _key(outcome: Outcome) -> Key:
+    return outcome.participant, session_of(outcome)
+
+
+def _names(outcomes: Sequence[Outcome]) -> str:
+    return ", ".join(outcome.unit.name for outcome in outcomes if outcome.unit)
+
+
+def _as_kept(outcome: Outcome) -> Outcome:
+    """Return a finished unit as a later run would find it."""
+    return Kept(outcome.unit, unit_record(outcome)) if isinstance(outcome, Segmented) else outcome
+
+
+def _not_usable(label: str, found: Discovery, has_units: bool) -> list[Outcome]:
+    """Return what failed of a participant before any unit began: broken images, or nothing to use at all."""
+    failed: list[Outcome] = [
+        Failed(label, problem.message, problem.next_step)
+        for problem in found.problems
+        if problem.fatal and problem.participant == label
+    ]
+    if not has_units:
+        seen = sorted({unused.reason for unused in found.unused if unused.participant == label})
+        why = f" What there is: {'; '.join(seen)}." if seen else " There are no images at all."
+        failed.append(Failed(label, f"sub-{label} has no image that can be used.{why}"))
+    return failed
