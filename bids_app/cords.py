@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,10 +20,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Cords:
-    """Masks by image path, and why an image has none."""
+    """Masks by image path, why an image has none, and the seconds that finding each took when it was done."""
 
     masks: dict[Path, Path] = field(default_factory=dict)
     missing: dict[Path, str] = field(default_factory=dict)
+    seconds: dict[Path, float] = field(default_factory=dict)
 
 
 def find_cords(unit: Unit, folder: Path, localiser: Callable[[], Localiser], version: str) -> Cords:
@@ -52,10 +54,13 @@ def find_cords(unit: Unit, folder: Path, localiser: Callable[[], Localiser], ver
         }
         known = _recall(note, mask, key)
         if known is None:
-            known = _find(image, mask, localiser())
-            write_json(note, {**key, "reason": known})  # lasting: an image without a cord stays without
-        if known:
-            found.missing[image.path] = known
+            began = time.perf_counter()
+            reason = _find(image, mask, localiser())
+            known = reason, time.perf_counter() - began
+            write_json(note, {**key, "reason": reason, "seconds": known[1]})  # lasting: no cord stays no cord
+        reason, found.seconds[image.path] = known
+        if reason:
+            found.missing[image.path] = reason
         else:
             found.masks[image.path] = mask
     return found
@@ -77,8 +82,8 @@ def _find(image: Image, mask: Path, localiser: Localiser) -> str:
     return ""
 
 
-def _recall(note: Path, mask: Path, key: dict[str, object]) -> str | None:
-    """Return what a former run found for this very image, or None."""
+def _recall(note: Path, mask: Path, key: dict[str, object]) -> tuple[str, float] | None:
+    """Return what a former run found for this very image (why there is no mask) and its seconds, or None."""
     try:
         record = json.loads(note.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -88,4 +93,5 @@ def _recall(note: Path, mask: Path, key: dict[str, object]) -> str | None:
     reason = record.get("reason")
     if not isinstance(reason, str) or (not reason and not mask.exists()):
         return None
-    return reason
+    seconds = record.get("seconds")
+    return reason, float(seconds) if isinstance(seconds, int | float) else 0.0

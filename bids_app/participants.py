@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import shlex
-from collections import deque
+import time
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property, partial
@@ -61,18 +62,21 @@ class Participants:
         #: Filled as the work goes on, so that an early end can still be recorded.
         self.outcomes: list[Outcome] = []
         self.share = share(options.nprocs, len(found.units), options.mem_gb)
+        #: Seconds of what is not done unit by unit.
+        self.seconds: dict[str, float] = defaultdict(float)
         #: What the results of a session in work are made from.
         self.bases: dict[Key, Basis] = {}
 
     @cached_property
     def segmenter(self) -> Segmenter:
         """The lesion model, loaded once, when the first unit needs it."""
-        import torch
+        with self.clock("load"):
+            import torch
 
-        from .segment import Segmenter, choose_device
+            from .segment import Segmenter, choose_device
 
-        torch.set_num_threads(self.share.threads)
-        return Segmenter(choose_device(self.options.device), self.options.weights, self.options.threshold)
+            torch.set_num_threads(self.share.threads)
+            return Segmenter(choose_device(self.options.device), self.options.weights, self.options.threshold)
 
     @cached_property
     def localiser(self) -> Localiser:
@@ -80,6 +84,13 @@ class Participants:
         from .localise import Localiser
 
         return Localiser(self.segmenter.device)
+
+    @contextmanager
+    def clock(self, step: str) -> Iterator[None]:
+        """Add what is done within to the seconds of a step."""
+        began = time.perf_counter()
+        yield
+        self.seconds[step] += time.perf_counter() - began
 
     @cached_property
     def cord_method(self) -> str:
@@ -140,7 +151,8 @@ class Participants:
         done = [outcome for outcome in outcomes if isinstance(outcome, Segmented)]
         if not done:
             return outcomes, {}
-        paths = self._attempt(done[0].unit, partial(write_session, done, self.options))
+        with self.clock("write"):
+            paths = self._attempt(done[0].unit, partial(write_session, done, self.options))
         if isinstance(paths, Failed):
             return [replace(paths, unit=outcome.unit) for outcome in outcomes], {}
         basis = self.bases.get((first.participant, session))
@@ -157,7 +169,8 @@ class Participants:
         try:
             from .report import write_report
 
-            path = write_report(label, told, self.found, self._report_run())
+            with self.clock("report"):
+                path = write_report(label, told, self.found, self._report_run())
             log.info("sub-%s: report %s", label, path)
         except MscordError:
             raise
@@ -250,8 +263,9 @@ class Participants:
 
         cords = find_cords(unit, folder / "cords", lambda: self.localiser, self.cord_method)
         return PrepareRequest(
-            unit, folder, "builtin", cords.masks, cords.missing, self.cord_method, nprocs=inside
-        )
+            unit, folder, "builtin", cords.masks, cords.missing, self.cord_method,
+            nprocs=inside, cord_seconds=sum(cords.seconds.values()),
+        )  # fmt: skip
 
     def _next(
         self,

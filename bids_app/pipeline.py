@@ -6,7 +6,8 @@ import logging
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -38,7 +39,9 @@ def run(options: Options, command: Sequence[str]) -> ExitCode:
         tables = write_group(options)
         log.info("wrote %s", ", ".join(map(str, tables)))
         return ExitCode.OK
+    began = time.perf_counter()
     found = _without_collisions(discover.discover(options))
+    discovering = time.perf_counter() - began
     for problem in found.problems:
         log.log(
             logging.ERROR if problem.fatal else logging.WARNING, "%s %s", problem.message, problem.next_step
@@ -49,11 +52,12 @@ def run(options: Options, command: Sequence[str]) -> ExitCode:
     start_dataset(options)
     record = start_run(options, command)
     outcomes: list[Outcome] = []
+    seconds: Mapping[str, float] = {}
     code, message = int(ExitCode.UNFORESEEN), "ended early"
     try:
         with _work_folder(options) as work:
             participants = Participants(options, found, command, record.started, work)
-            outcomes = participants.outcomes
+            outcomes, seconds = participants.outcomes, participants.seconds
             code, message = int(participants.run()), ""
     except MscordError as error:
         code, message = int(error.exit_code), str(error)
@@ -67,7 +71,7 @@ def run(options: Options, command: Sequence[str]) -> ExitCode:
     finally:
         # A manifest that cannot be written must not hide why the run ended.
         with suppress(EnvironmentFault) if message else nullcontext():
-            finish_run(record, code, outcomes, found.problems, message)
+            finish_run(record, code, outcomes, found.problems, message, {**seconds, "discover": discovering})
     _say_end(outcomes, options)
     return ExitCode(code)
 

@@ -170,6 +170,10 @@ class Prepared:
         ``sct`` or ``builtin``, with the version.
     no_levels : str
         Why no lesion of the unit gets a vertebral level, as a sentence; empty where levels are known.
+    seconds : mapping of str to float
+        What each step took when it was done; steps that an earlier run had done are counted as they were then.
+    peak_mb : float
+        The most memory that any of these processes held, MiB.
     """
 
     unit: Unit
@@ -182,6 +186,8 @@ class Prepared:
     doubts: Mapping[Path, str] = field(default_factory=dict)
     cord_method: str = ""
     no_levels: str = ""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    peak_mb: float = 0.0
 
     @property
     def images(self) -> tuple[Image, ...]:

@@ -17,14 +17,15 @@ from .cards import SHIPPED, Operating
 from .errors import EnvironmentFault, UnitError
 from .files import writing
 from .model import checkpoint
-from .model.network import Batch
+from .model.predict import Predictor, Sample
 from .records import Lesion, Prepared, Segmented
 from .sequences import SLOTS
 from .space import FloatArray, Grid
-from .tiling import tiled
+from .tiling import tiled, windows
 
 log = logging.getLogger(__name__)
 
+Place = tuple[slice, ...]
 WINDOW = (space.CROP_VOXELS, space.CROP_VOXELS, 64)
 #: 26-connectivity.
 CONNECTED = np.ones((3, 3, 3), int)
@@ -99,7 +100,7 @@ class Segmenter:
             raise EnvironmentFault(
                 f"The weights {self.weights.card.name} are not a lesion model for the sequences {', '.join(SLOTS)}."
             )
-        self.weights.network.to(device)
+        self.predictor = Predictor(self.weights.network, device)
         self.operating = self.weights.card.operating(threshold)
 
     def segment(self, prepared: Prepared, folder: Path, first_index: int = 1) -> Segmented:
@@ -130,7 +131,7 @@ class Segmenter:
             minimum_volume_mm3=self.operating.minimum_volume_mm3,
             weights=self.weights.card.describe(),
             least_mean=self.operating.least_mean,
-            seconds={"segment": time.perf_counter() - began},
+            seconds={**prepared.seconds, "segment": time.perf_counter() - began},
         )
 
     def find(
@@ -146,45 +147,44 @@ class Segmenter:
         Windows without any cord are not looked at; a sequence takes part in the windows where it shows some of the cord.
         Its signal is taken relative to the cord of the window, as in training.
         """
-        slots = [SLOTS.index(name) for name in crop.sequences]
         images, coverage, cord, inner = _padded(crop)
-        with torch.inference_mode():
-            result = tiled(
-                cord.shape, WINDOW, lambda window: self._window(images, coverage, cord, slots, window)
-            )
-        return np.asarray(result[..., inner] * crop.coverage.any(axis=0), np.float32)
-
-    def _window(
-        self,
-        images: FloatArray,
-        coverage: FloatArray,
-        cord: FloatArray,
-        slots: list[int],
-        window: tuple[slice, ...],
-    ) -> FloatArray | None:
+        slots = [SLOTS.index(name) for name in crop.sequences]
         kind = self.weights.network.config.intensity
-        relative = {}
-        for n in range(len(slots)):
-            image = space.intensities(kind, images[n][window], coverage[n][window] > 0, cord[window])
-            if image is not None:
-                relative[n] = image
-        rows = list(relative)
-        if not rows:
-            return None
-        own = tuple(slots[n] for n in rows)
-        part = space.around_cord(cord[window])
-        shown = np.stack([relative[n][part] for n in rows])
-        cover = np.stack([coverage[n][window][part] for n in rows])
-        batch = Batch(
-            torch.from_numpy(shown)[:, None].to(self.device),
-            torch.from_numpy(cover)[:, None].to(self.device),
-            own,
-            tuple(0 for _ in rows),
-            1,
-        )
-        result = np.zeros(cord[window].shape, np.float32)
-        result[part] = torch.sigmoid(self.weights.network(batch)[0, 0]).float().cpu().numpy()
-        return result
+        places = list(windows(cord.shape, WINDOW))
+        samples = [
+            _sample(kind, slots, images[:, *place], coverage[:, *place], cord[place]) for place in places
+        ]
+        found = iter(self.predictor([sample for sample in samples if sample is not None]))
+
+        def whole(sample: Sample | None, place: Place) -> FloatArray | None:
+            if sample is None:
+                return None
+            result = np.zeros(WINDOW, np.float32)
+            result[space.around_cord(cord[place])] = next(found)
+            return result
+
+        results = iter([whole(*pair) for pair in zip(samples, places, strict=True)])
+        blended = tiled(cord.shape, WINDOW, lambda _: next(results))
+        return np.asarray(blended[..., inner] * crop.coverage.any(axis=0), np.float32)
+
+
+def _sample(
+    kind: str, slots: list[int], images: FloatArray, coverage: FloatArray, cord: FloatArray
+) -> Sample | None:
+    """Return what the network sees of a window: the sequences that show some of the cord; None where none does."""
+    relative = {}
+    for n in range(len(slots)):
+        image = space.intensities(kind, images[n], coverage[n] > 0, cord)
+        if image is not None:
+            relative[n] = image
+    if not relative:
+        return None
+    part = space.around_cord(cord)
+    return Sample(
+        np.stack([image[part] for image in relative.values()]),
+        np.stack([coverage[n][part] for n in relative]),
+        tuple(slots[n] for n in relative),
+    )
 
 
 def read_crop(prepared: Prepared) -> Crop:

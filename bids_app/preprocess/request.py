@@ -31,6 +31,8 @@ class PrepareRequest:
         Where SCT runs: ``cpu``, ``cuda`` or ``cuda:N``.
     nprocs : int
         Processes for this unit.
+    cord_seconds : float
+        For ``builtin``: what finding the cords took.
     """
 
     unit: Unit
@@ -41,3 +43,4 @@ class PrepareRequest:
     cord_method: str = ""
     sct_device: str = "cpu"
     nprocs: int = 1
+    cord_seconds: float = 0.0

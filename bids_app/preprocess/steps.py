@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import resource
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,8 @@ from ..records import Alignment
 from . import align, crop, sct
 
 OUTCOME = "outcome.json"
+#: What a step took. Not in the outcome: that decides what has to be redone.
+COST = "cost.json"
 _ERRORS: dict[str, type[MscordError]] = {
     kind.__name__: kind for kind in (UnitError, BadImageError, CordError, EnvironmentFault)
 }
@@ -30,7 +34,8 @@ _LASTING = (BadImageError, CordError)
 
 
 def record(folder: Path, step: Callable[[], dict[str, Any]]) -> Path:
-    """Run a step and write its outcome into a folder; returns the file."""
+    """Run a step and write its outcome, and what it cost, into a folder; returns the file of the outcome."""
+    began = time.perf_counter()
     try:
         outcome = {"ok": True, **step()}
     except MemoryError:
@@ -41,7 +46,19 @@ def record(folder: Path, step: Callable[[], dict[str, Any]]) -> Path:
         outcome = _failure(error)
     path = folder / OUTCOME
     path.write_text(json.dumps(outcome, indent=1, sort_keys=True))
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    cost = {"seconds": time.perf_counter() - began, "peak_mb": peak_mb}
+    (folder / COST).write_text(json.dumps(cost))
     return path
+
+
+def cost_of(outcome_path: Path) -> tuple[float, float]:
+    """Return seconds and MiB of a step."""
+    try:
+        cost = json.loads(outcome_path.with_name(COST).read_text())
+        return float(cost["seconds"]), float(cost["peak_mb"])
+    except (OSError, ValueError, KeyError):
+        return 0.0, 0.0
 
 
 def _failure(error: MscordError) -> dict[str, Any]:

@@ -213,6 +213,13 @@ def _collect(request: PrepareRequest, base: Path) -> Prepared:
         error = steps.error_of(outcomes[path])
         if error is not None:
             raise error
+    seconds: dict[str, float] = {"cord": request.cord_seconds}
+    peak_mb = 0.0
+    for path in outcomes:
+        spent, held = steps.cost_of(path)
+        step = path.parent.name.partition("-")[0]
+        seconds[step] = seconds.get(step, 0.0) + spent
+        peak_mb = max(peak_mb, held)
     masks = {unit.reference.path: steps.mask_of(cords[unit.reference.path])}
     alignments = {unit.reference.path: align.identity(unit.reference.path)}
     dropped = {
@@ -241,6 +248,8 @@ def _collect(request: PrepareRequest, base: Path) -> Prepared:
         doubts={path: text for path, text in doubts.items() if text},
         no_levels=_why_no_levels(outcomes[levels[0]]) if levels else NO_LEVELS,
         cord_method=request.cord_method or f"{request.cord} {version}".strip(),
+        seconds=seconds,
+        peak_mb=peak_mb,
     )
 
 

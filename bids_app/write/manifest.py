@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import resource
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -81,6 +82,7 @@ def finish_run(
     outcomes: Sequence[Outcome] = (),
     problems: Sequence[Problem] = (),
     message: str = "",
+    seconds: Mapping[str, float] | None = None,
 ) -> None:
     """Complete the manifest; call it at every exit.
 
@@ -92,6 +94,8 @@ def finish_run(
         What discovery said.
     message : str
         Why the run ended early; empty where it did not.
+    seconds : mapping of str to float, optional
+        What took time beside the units' own steps.
     """
     ended = datetime.now(UTC)
     record = dict(run.record) | {
@@ -100,6 +104,11 @@ def finish_run(
         "Seconds": round((ended - run.started).total_seconds(), 1),
         "ExitCode": int(exit_code),
         "Message": message,
+        "StepSeconds": {name: round(float(value), 2) for name, value in (seconds or {}).items()},
+        "PeakMemory_MB": {
+            "MainProcess": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+            "LargestWorker": round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024),
+        },
         "Units": [unit_record(outcome) for outcome in outcomes],
         "Problems": [
             {"Message": problem.message, "NextStep": problem.next_step, "Fatal": problem.fatal}
@@ -230,6 +239,7 @@ def unit_record(outcome: Outcome) -> dict[str, object]:
         "Threshold": outcome.threshold,
         "Weights": dict(outcome.weights),
         "Seconds": {name: round(float(value), 2) for name, value in outcome.seconds.items()},
+        "PeakMemory_MB": round(prepared.peak_mb),
     }
 
 

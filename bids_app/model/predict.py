@@ -1,0 +1,107 @@
+"""Run a network over many windows: one by one on a CPU, together on a GPU, in smaller pieces where memory runs out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..errors import UnitError
+from .network import Batch, MultiSequenceNet
+
+log = logging.getLogger(__name__)
+
+#: Windows that a GPU takes at once; a CPU is fastest with one.
+TOGETHER = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One window: the sequences that show something of it.
+
+    Attributes
+    ----------
+    images, coverage : array, shape (M, X, Y, Z), float32
+    slots : tuple of int, length M
+        Encoder of each image.
+    """
+
+    images: NDArray[np.float32]
+    coverage: NDArray[np.float32]
+    slots: tuple[int, ...]
+
+
+class Predictor:
+    """A network on a device.
+
+    Parameters
+    ----------
+    network : MultiSequenceNet
+        Moved to the device.
+    device : torch.device
+        Where memory runs out for a single window, the CPU takes over for the rest of the run, and the log says so.
+    """
+
+    def __init__(self, network: MultiSequenceNet, device: torch.device) -> None:
+        self.network, self.device = network.to(device), device
+
+    def __call__(self, samples: Sequence[Sample]) -> list[NDArray[np.float32]]:
+        """Return the probability of the first output for each sample, shapes (X, Y, Z); all samples have one shape.
+
+        Raises
+        ------
+        UnitError
+            There is too little memory, also on the CPU.
+        """
+        together = 1 if self.device.type == "cpu" else TOGETHER
+        pieces = [samples[first : first + together] for first in range(0, len(samples), together)]
+        return [one for piece in pieces for one in self._piece(piece)]
+
+    def _piece(self, samples: Sequence[Sample]) -> list[NDArray[np.float32]]:
+        try:
+            return list(self._run(samples))
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not _lacks_memory(error):
+                raise
+        # Outside the clause: the traceback of the error would hold on to the memory.
+        if len(samples) > 1:
+            half = len(samples) // 2
+            return [*self._piece(samples[:half]), *self._piece(samples[half:])]
+        if self.device.type == "cpu":
+            raise UnitError("There was not enough memory for the network.", "Grant more memory.")
+        log.warning("The memory of %s is too small for one window: the CPU takes over.", self.device)
+        self.device = torch.device("cpu")
+        self.network.to(self.device)
+        return self._piece(samples)
+
+    def _run(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
+        """Return probabilities, shape (B, X, Y, Z)."""
+        batch = Batch(
+            self._tensor([sample.images for sample in samples]),
+            self._tensor([sample.coverage for sample in samples]),
+            tuple(slot for sample in samples for slot in sample.slots),
+            tuple(owner for owner, sample in enumerate(samples) for _ in sample.slots),
+            len(samples),
+        )
+        with torch.inference_mode(), self._precision():
+            logits = self.network(batch)[:, 0]
+        return np.asarray(torch.sigmoid(logits.float()).cpu().numpy())
+
+    def _tensor(self, arrays: Sequence[NDArray[np.float32]]) -> torch.Tensor:
+        return torch.from_numpy(np.concatenate(arrays))[:, None].to(self.device)
+
+    def _precision(self) -> AbstractContextManager[object]:
+        """Half precision on a GPU that has it; single on a CPU, where it is the reference."""
+        if self.device.type == "cuda" and torch.cuda.is_bf16_supported():
+            return torch.autocast("cuda", torch.bfloat16)
+        return nullcontext()
+
+
+def _lacks_memory(error: Exception) -> bool:
+    # The allocator of a CPU has no error of its own.
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
