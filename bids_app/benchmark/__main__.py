@@ -14,13 +14,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ..files import write_text
-from . import app, indexing, network
+from . import app, indexing, network, scale
 from .measure import Line
 
-PARTS: dict[str, Callable[[int], Iterator[Line]]] = {
+PARTS: dict[str, Callable[[int, Path], Iterator[Line]]] = {
     "network": network.lines,
     "indexing": indexing.lines,
     "app": app.lines,
+    "scale": scale.lines,
 }
 HEADINGS = ("what", "figure", "target", "reached", "detail")
 
@@ -38,14 +39,14 @@ def main(argv: list[str] | None = None) -> int:
         f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, load {load:.1f}\n"
     )
     sys.stdout.write("\t".join(HEADINGS) + "\n")
+    options.out.mkdir(parents=True, exist_ok=True)
     lines: list[Line] = []
     for part in options.only:
-        for line in PARTS[part](options.rounds):
+        for line in PARTS[part](options.rounds, options.out):
             lines.append(line)
             sys.stdout.write("\t".join(line.cells()) + "\n")
             sys.stdout.flush()
     rows = [HEADINGS, *(line.cells() for line in lines)]
-    options.out.mkdir(parents=True, exist_ok=True)
     write_text(options.out / "benchmark.tsv", "\n".join("\t".join(row) for row in rows) + "\n")
     draw(lines, options.out / "benchmark.svg")
     return 0

@@ -18,8 +18,9 @@ TARGETS = {1000: 0.5, 5000: 0.8}
 BESIDE = 1000
 
 
-def lines(rounds: int) -> Iterator[Line]:
+def lines(rounds: int, out: Path) -> Iterator[Line]:
     """Yield what indexing costs."""
+    del out
     with tempfile.TemporaryDirectory() as name:
         for participants, target in TARGETS.items():
             root = Path(name) / str(participants)
