@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from bids_app.benchmark import gpu, scale
 from bids_app.benchmark.__main__ import HEADINGS, draw
 from bids_app.benchmark.indexing import make_dataset, one_participant
 from bids_app.benchmark.measure import Line, alternate
@@ -71,3 +72,26 @@ def test_the_crop_and_the_dataset_are_what_they_are_called(tmp_path):
     found = one_participant(tmp_path / "many")()
     assert found.participants == ("0500",)
     assert len(found.images) == 5
+
+
+def test_what_is_measured_on_a_gpu_is_measured_on_any_device():
+    found = {line.name: line for line in gpu.measure(torch.device("cpu"), 1, (48, 48, 64), 128)}
+    assert len(found) == 4
+    assert found["GPU: largest difference of a probability"].value == 0
+    assert all(line.value > 0 for name, line in found.items() if "difference" not in name)
+
+
+def test_without_a_gpu_nothing_is_claimed_of_one(monkeypatch, caplog, tmp_path):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert list(gpu.lines(1, tmp_path)) == []
+    assert "no CUDA device" in caplog.text
+
+
+def test_the_copies_of_a_large_dataset_are_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(scale, "PEOPLE", 1)
+    scale.make_dataset(tmp_path, 3)
+    names = [
+        {path.name.replace(f"sub-00{n}", "") for path in (tmp_path / f"sub-00{n}").rglob("*.*")}
+        for n in range(3)
+    ]
+    assert names[0] == names[1] == names[2] != set()

@@ -63,15 +63,16 @@ def ours(sequences: tuple[str, ...]) -> Callable[[], object]:
     return partial(Segmenter(torch.device("cpu")).probability, made_up(sequences))
 
 
-def made_up(sequences: tuple[str, ...]) -> Crop:
+def made_up(sequences: tuple[str, ...], length: int = LENGTH) -> Crop:
     """Return a crop of noise around a straight cord: what it costs does not depend on what it shows."""
     random = np.random.default_rng(0)
+    shape = (len(sequences), *CROP[:2], length)
     i, j = np.meshgrid(*[np.arange(space.CROP_VOXELS) - (space.CROP_VOXELS - 1) / 2] * 2, indexing="ij")
-    cord = np.repeat((np.hypot(i / 13, j / 10) <= 1)[..., None], LENGTH, axis=2).astype(np.float32)
-    images = 100 + random.normal(0, 5, (len(sequences), *CROP)).astype(np.float32)
-    grid = space.Grid(CROP, np.diag([-space.SPACING_MM, space.SPACING_MM, space.SPACING_MM, 1.0]))
-    coverage = np.ones((len(sequences), *CROP), bool)
-    return Crop(images, coverage, cord, np.zeros((LENGTH, 2), np.int64), grid, sequences)
+    cord = np.repeat((np.hypot(i / 13, j / 10) <= 1)[..., None], length, axis=2).astype(np.float32)
+    images = 100 + random.normal(0, 5, shape).astype(np.float32)
+    grid = space.Grid(shape[1:], np.diag([-space.SPACING_MM, space.SPACING_MM, space.SPACING_MM, 1.0]))
+    coverage = np.ones(shape, bool)
+    return Crop(images, coverage, cord, np.zeros((length, 2), np.int64), grid, sequences)
 
 
 def nnunet(shape: Shape) -> Callable[[], object]:

@@ -1,0 +1,109 @@
+"""The lesion network on a GPU: the same answer as on a CPU, crops a second, the card's peak, and nnU-Net's network beside it."""
+
+from __future__ import annotations
+
+import logging
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..segment import Crop, Segmenter
+from .measure import Line
+from .network import CROP, TWO, made_up
+from .peer import PlainUNet, Shape
+
+log = logging.getLogger(__name__)
+#: Of the matrix product that shows what the card can do.
+SIZE = 8192
+WARM = 3
+
+
+def lines(rounds: int, out: Path) -> Iterator[Line]:
+    """Yield what the network does on the first CUDA device; nothing, and a sentence, where there is none."""
+    del out
+    if not torch.cuda.is_available():
+        log.warning("torch %s sees no CUDA device: nothing is measured on a GPU.", torch.__version__)
+        return
+    yield from measure(torch.device("cuda"), rounds)
+
+
+def measure(device: torch.device, rounds: int, shape: Shape = CROP, size: int = SIZE) -> Iterator[Line]:
+    """Yield the lines for a device, for crops of a shape with two sequences."""
+    crop = made_up(TWO, shape[2])
+    ours, reference = Segmenter(device), Segmenter(torch.device("cpu"))
+    yield from _agreement(ours, reference, crop)
+    sequences, inputs = len(TWO), torch.randn(1, len(TWO), *shape, device=device)
+    network = PlainUNet(sequences, shape).eval().to(device)
+
+    def peer() -> None:
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16):
+            network(inputs)
+
+    square = torch.randn(size, size, device=device, dtype=torch.bfloat16)
+    pairs: dict[str, list[float]] = {"ours": [], "peer": [], "product": []}
+    jobs: dict[str, Callable[[], object]] = {
+        "ours": lambda: ours.probability(crop),
+        "peer": peer,
+        "product": lambda: square @ square,
+    }
+    for _ in range(rounds):
+        for name, job in jobs.items():
+            pairs[name].append(_seconds(job, device))
+    seconds = {name: statistics.median(values) for name, values in pairs.items()}
+    peak = 2 * size**3 / seconds["product"]
+    used = _operations(ours, crop) / seconds["ours"]
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+    yield Line(
+        "GPU: crops with two sequences a second", 1 / seconds["ours"], "", 1, detail=f"{name}, {seconds['ours']:.4f} s each",
+    )  # fmt: skip
+    yield Line(
+        "GPU: beside nnU-Net on the same crop, bf16", seconds["peer"] / seconds["ours"], "x", 1,
+        detail=f"{seconds['peer']:.4f} s",
+    )  # fmt: skip
+    yield Line(
+        "GPU: part of the card's measured peak", used / peak, "x", 0.01,
+        detail=f"{used / 1e12:.2f} of {peak / 1e12:.1f} TFLOP/s; crops go to the card and back within that time",
+    )  # fmt: skip
+
+
+def _agreement(ours: Segmenter, reference: Segmenter, crop: Crop) -> Iterator[Line]:
+    found, expected = ours.probability(crop), reference.probability(crop)
+    a, b = (one >= reference.operating.threshold for one in (found, expected))
+    dice = 2 * float((a & b).sum()) / float(a.sum() + b.sum()) if (a | b).any() else 1.0
+    yield Line(
+        "GPU: largest difference of a probability", float(np.abs(found - expected).max()), "", 1e-2, at_most=True,
+        detail=f"Dice of the masks {dice:.4f}, of {int(b.sum())} voxels",
+    )  # fmt: skip
+
+
+def _seconds(job: Callable[[], object], device: torch.device) -> float:
+    """Return the time of one call, its work on the device included, after some that do not count."""
+    for _ in range(WARM):
+        job()
+    _wait(device)
+    began = time.perf_counter()
+    job()
+    _wait(device)
+    return time.perf_counter() - began
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _operations(segmenter: Segmenter, crop: Crop) -> float:
+    """Return the floating-point operations of a crop, counted by torch."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    # The shortcut for single windows on a CPU is unknown to the counter.
+    with (
+        FlopCounterMode(display=False) as counter,
+        torch.autocast("cpu", torch.bfloat16, enabled=segmenter.device.type == "cpu"),
+    ):
+        segmenter.probability(crop)
+    return float(counter.get_total_flops())
