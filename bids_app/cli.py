@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import re
 import signal
 import sys
+from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
+from typing import TextIO
+
+import configargparse
 
 from . import __version__
-from .errors import ExitCode, MscordError
+from .config import PREFIX, SECTION, check_variables
+from .errors import ExitCode, MscordError, UsageError
 from .machine import available_cores, available_memory_gb
 from .options import Options
 
@@ -21,115 +28,101 @@ _EPILOG = """exit status: 0 all chosen participants done; 2 usage; 3 some unit o
 Research use only, not for diagnosis: the weights were trained on simulated spinal cords."""
 
 
-def parser() -> argparse.ArgumentParser:
+class _Toml(configargparse.TomlConfigParser):  # type: ignore[misc]
+    """Reads the section of mscord, and does not pass over a file without one."""
+
+    def parse(self, stream: TextIO) -> Mapping[str, object]:
+        """Return the options in an open file."""
+        found: Mapping[str, object] = super().parse(stream)
+        if not found:
+            raise configargparse.ConfigFileParserException(f"the file has no options under [{SECTION}]")
+        return found
+
+
+def parser() -> configargparse.ArgumentParser:
     """Return the command line of ``mscord``."""
-    result = argparse.ArgumentParser(
+    result = configargparse.ArgumentParser(
         prog="mscord",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Find multiple sclerosis lesions in spinal cord MRI from whichever sequences each participant has.",
+        auto_env_var_prefix=PREFIX,
+        config_file_parser_class=_Toml([SECTION]),
+        add_config_file_help=False,
+        add_env_var_help=False,
+        allow_abbrev=False,
     )
-    result.add_argument("bids_dir", type=Path, help="the BIDS dataset; never written to")
-    result.add_argument("output_dir", type=Path, help="where the derivatives go")
-    result.add_argument(
-        "analysis_level", choices=("participant", "group"), help="participant first, then group"
-    )
-    result.add_argument("--version", action="version", version=f"mscord {__version__}")
-    choose = result.add_argument_group("what to work on")
-    choose.add_argument(
-        "--participant-label",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="LABEL",
-        help="with or without sub-; default: all",
-    )
-    choose.add_argument(
-        "--session-label",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="LABEL",
-        help="with or without ses-; default: all",
-    )
-    choose.add_argument(
-        "--run-label",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="LABEL",
-        help="of images with a run-, use only these",
-    )
-    choose.add_argument(
-        "--bids-filter-file",
-        type=Path,
-        metavar="FILE",
-        help='JSON that chooses images by sequence, such as {"T2Sag": {"acquisition": "sag"}}',
-    )
-    how = result.add_argument_group("how")
-    how.add_argument(
-        "--cord",
-        choices=("auto", "sct", "builtin"),
-        default="auto",
-        help="who finds the cord; auto: SCT where it is installed (default)",
-    )
-    how.add_argument(
-        "--weights",
-        type=Path,
-        metavar="FILE",
-        help="lesion model (.safetensors with its .json card); default: the one that ships",
-    )
-    how.add_argument(
-        "--threshold",
-        type=_probability,
-        metavar="P",
-        help="lowest probability of a lesion voxel; default: the model card's",
-    )
-    how.add_argument(
-        "--device",
-        type=_device,
-        default="auto",
-        metavar="auto|cpu|cuda[:N]",
-        help="where the networks run (default: auto)",
-    )
-    machine = result.add_argument_group("machine")
-    machine.add_argument(
-        "-w",
-        "--work-dir",
-        type=Path,
-        metavar="DIR",
-        help="intermediate files; kept, and used again by the next run; default: a temporary folder",
-    )
-    machine.add_argument(
+    add = result.add_argument
+    add("bids_dir", type=Path, help="the BIDS dataset; never written to")
+    add("output_dir", type=Path, help="where the derivatives go")
+    add("analysis_level", choices=("participant", "group"), help="participant first, then group")
+    add("--version", action="version", version=f"mscord {__version__}")
+    _add_choice(result.add_argument_group("what to work on").add_argument)
+    _add_method(result.add_argument_group("how").add_argument)
+    _add_machine(result.add_argument_group("machine").add_argument)
+    return result
+
+
+def _add_choice(add: Callable[..., object]) -> None:
+    labels = {
+        "participant": "with or without sub-; default: all",
+        "exclude-participant": "with or without sub-: all but these",
+        "session": "with or without ses-; default: all",
+        "run": "of images with a run-, use only these",
+        "acquisition": "of images with an acq-, use only these",
+        "chunk": "of images with a chunk- (station), use only these",
+    }
+    for name, text in labels.items():
+        add(f"--{name}-label", nargs="+", action="extend", default=[], metavar="LABEL", help=text)
+    add("--bids-filter-file", type=Path, metavar="FILE",
+        help='JSON that chooses images by sequence, such as {"T2Sag": {"acquisition": "sag"}}')  # fmt: skip
+
+
+def _add_method(add: Callable[..., object]) -> None:
+    add("--cord", choices=("auto", "sct", "builtin"), default="auto",
+        help="who finds the cord; auto: SCT where it is installed (default)")  # fmt: skip
+    add("--weights", type=Path, metavar="FILE",
+        help="lesion model (.safetensors with its .json card); default: the one that ships")  # fmt: skip
+    add("--threshold", type=_probability, metavar="P",
+        help="lowest probability of a lesion voxel; default: the model card's")  # fmt: skip
+    add("--device", type=_device, default="auto", metavar="auto|cpu|cuda[:N]",
+        help="where the networks run (default: auto)")  # fmt: skip
+
+
+def _add_machine(add: Callable[..., object]) -> None:
+    add("--config", is_config_file=True, metavar="FILE",
+        help="TOML file of options, such as logs/run-*_options.toml of an earlier run; the command line counts before MSCORD_*"
+        " variables (MSCORD_MEM_GB=8), and these before the file")  # fmt: skip
+    add("-w", "--work-dir", type=Path, metavar="DIR",
+        help="intermediate files; kept, and used again by the next run; default: a temporary folder")  # fmt: skip
+    add(
         "--nprocs",
         type=_positive,
         default=available_cores(),
         metavar="N",
         help="processes (default: %(default)s)",
     )
-    machine.add_argument(
-        "--mem-gb",
-        type=_memory,
-        default=round(available_memory_gb(), 1),
-        metavar="G",
-        help="memory to use (default: %(default)s)",
-    )
-    machine.add_argument("--force", action="store_true", help="redo also what is finished and still stands")
-    machine.add_argument(
-        "--dry-run", action="store_true", help="say what each image would be used for, and stop"
-    )
-    machine.add_argument("-v", "--verbose", action="count", default=0, help="say more; twice: everything")
-    return result
+    add("--mem-gb", type=_memory, default=round(available_memory_gb(), 1), metavar="G",
+        help="memory to use (default: %(default)s)")  # fmt: skip
+    add("--force", action="store_true", help="redo also what is finished and still stands")
+    add("--stop-on-first-crash", action="store_true", help="end the run at the first unit that fails")
+    add("--dry-run", action="store_true", help="say what each image would be used for, and stop")
+    add("-v", "--verbose", action="count", default=0, help="say more; twice: everything")
+    add("-q", "--quiet", action="count", default=0, help="say only warnings; twice: only errors")
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run ``mscord``; returns the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     line = parser()
-    options = options_from(line.parse_args(arguments))
+    try:
+        check_variables(os.environ, [field.name for field in fields(Options)])
+        options = options_from(line.parse_args(arguments))
+    except UsageError as error:
+        line.error(str(error))
     if options.dry_run and options.level == "group":
         line.error("--dry-run is of the participant level")
-    _set_up_log(options.verbose)
+    _set_up_log(options.verbose - options.quiet)
     # A container that is stopped, or a job whose time is over, sends SIGTERM: end in order, and say so.
     signal.signal(signal.SIGTERM, _end)
     from .pipeline import run
@@ -147,27 +140,36 @@ def main(argv: list[str] | None = None) -> int:
         return int(ExitCode.UNFORESEEN)
 
 
-def options_from(arguments: argparse.Namespace) -> Options:
+def options_from(arguments: configargparse.Namespace) -> Options:
     """Turn a parsed command line into options; paths become absolute."""
     return Options(
         bids_dir=arguments.bids_dir.absolute(),
         output_dir=arguments.output_dir.absolute(),
         level=arguments.analysis_level,
         participant_label=_labels(arguments.participant_label, "sub-"),
+        exclude_participant_label=_labels(arguments.exclude_participant_label, "sub-"),
         session_label=_labels(arguments.session_label, "ses-"),
         run_label=_labels(arguments.run_label, "run-"),
-        bids_filter_file=arguments.bids_filter_file,
-        work_dir=arguments.work_dir.absolute() if arguments.work_dir else None,
+        acquisition_label=_labels(arguments.acquisition_label, "acq-"),
+        chunk_label=_labels(arguments.chunk_label, "chunk-"),
+        bids_filter_file=_absolute(arguments.bids_filter_file),
+        work_dir=_absolute(arguments.work_dir),
         device=arguments.device,
         cord=arguments.cord,
-        weights=arguments.weights,
+        weights=_absolute(arguments.weights),
         threshold=arguments.threshold,
         nprocs=arguments.nprocs,
         mem_gb=arguments.mem_gb,
         force=arguments.force,
+        stop_on_first_crash=arguments.stop_on_first_crash,
         dry_run=arguments.dry_run,
         verbose=arguments.verbose,
+        quiet=arguments.quiet,
     )
+
+
+def _absolute(path: Path | None) -> Path | None:
+    return None if path is None else path.absolute()
 
 
 def _labels(values: list[str], prefix: str) -> tuple[str, ...]:
@@ -206,11 +208,16 @@ def _end(number: int, frame: object) -> None:
     raise SystemExit(128 + number)
 
 
-def _set_up_log(verbose: int) -> None:
+def _set_up_log(loudness: int) -> None:
+    """Say on the terminal what was asked for; the log file of the run gets everything."""
+    lowest = min(logging.ERROR, max(logging.DEBUG, logging.INFO - 10 * loudness))
+    screen = logging.StreamHandler(sys.stderr)
+    screen.setLevel(lowest)
+    # Others speak when something is wrong.
     logging.basicConfig(
-        stream=sys.stderr,
+        handlers=[screen],
         level=logging.WARNING,
         format="%(asctime)s %(levelname)s %(message)s",
         datefmt="%H:%M:%S",
     )
-    log.setLevel([logging.INFO, logging.DEBUG][min(verbose, 1)])
+    log.setLevel(logging.DEBUG)

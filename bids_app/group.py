@@ -137,8 +137,11 @@ def _chosen(row: Row, options: Options) -> bool:
     """Apply the labels of the command line, with or without ``sub-`` and ``ses-``."""
     participants = {f"sub-{label.removeprefix('sub-')}" for label in options.participant_label}
     sessions = {f"ses-{label.removeprefix('ses-')}" for label in options.session_label}
-    return (not participants or row["participant_id"] in participants) and (
-        not sessions or row["session_id"] in sessions
+    excluded = {f"sub-{label.removeprefix('sub-')}" for label in options.exclude_participant_label}
+    return (
+        (not participants or row["participant_id"] in participants)
+        and row["participant_id"] not in excluded
+        and (not sessions or row["session_id"] in sessions)
     )
 
 

@@ -14,8 +14,11 @@ class Options:
     output_dir: Path
     level: str = "participant"
     participant_label: tuple[str, ...] = ()
+    exclude_participant_label: tuple[str, ...] = ()
     session_label: tuple[str, ...] = ()
     run_label: tuple[str, ...] = ()
+    acquisition_label: tuple[str, ...] = ()
+    chunk_label: tuple[str, ...] = ()
     bids_filter_file: Path | None = None
     work_dir: Path | None = None
     device: str = "auto"
@@ -25,5 +28,7 @@ class Options:
     nprocs: int = 1
     mem_gb: float = 4.0
     force: bool = False
+    stop_on_first_crash: bool = False
     dry_run: bool = False
     verbose: int = 0
+    quiet: int = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shlex
 import time
+import traceback
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -26,6 +27,7 @@ from .pages import page_of, sections_of
 from .preprocess import PrepareRequest, require_sct, sct_version
 from .records import Discovery, Failed, Kept, Outcome, Prepared, Segmented, Unit, session_of
 from .workers import Workers
+from .write.crash import write_crash
 from .write.derivatives import clear, write_session
 from .write.finished import Basis, basis_of, kept, record_of, recorded
 from .write.manifest import unit_record, write_status
@@ -126,19 +128,19 @@ class Participants:
                 continue
             outcomes, made = self._write(outcomes)
             files |= made
-            self._say_failures(label, outcomes)
             self._publish(label, [*told, *outcomes], outcomes, made)
             # Their part of the page is there now.
             told += [_as_kept(outcome) for outcome in outcomes]
             self.outcomes += outcomes
+            self._stop_at(outcomes)
         sessions_told = {session_of(outcome) for outcome in told}
         clear(label, self.options, lambda session: session not in sessions_told)
         unusable = _not_usable(label, self.found, bool(told))
-        self._say_failures(label, unusable)
         if unusable:
             own = [outcome for outcome in told if session_of(outcome) is None]
             self._publish(label, [*told, *unusable], [*own, *unusable], files)
         self.outcomes += unusable
+        self._stop_at(unusable)
 
     def _write(
         self, outcomes: list[Outcome]
@@ -166,6 +168,10 @@ class Participants:
         made: Mapping[str | None, Mapping[str, object]] | None = None,
     ) -> None:
         """Write the page with all that is known of a participant, and the records of what is new."""
+        for outcome in new:
+            if isinstance(outcome, Failed):
+                log.error("sub-%s: %s %s", label, outcome.message, outcome.next_step)
+            write_crash(outcome, self.options)
         try:
             from .report import write_report
 
@@ -179,10 +185,9 @@ class Participants:
             self.unforeseen, made = True, None
         write_status(label, new, self.options, made)
 
-    def _say_failures(self, label: str, outcomes: Sequence[Outcome]) -> None:
-        for outcome in outcomes:
-            if isinstance(outcome, Failed):
-                log.error("sub-%s: %s %s", label, outcome.message, outcome.next_step)
+    def _stop_at(self, outcomes: Sequence[Outcome]) -> None:
+        if self.options.stop_on_first_crash and any(isinstance(outcome, Failed) for outcome in outcomes):
+            raise UnitError("The run ends at the first failure, as --stop-on-first-crash asks.")
 
     def _report_run(self) -> ReportRun:
         from .report import ReportRun
@@ -298,7 +303,7 @@ class Participants:
         try:
             return work()
         except UnitError as error:
-            return Failed(unit.participant, error.message, error.next_step, unit)
+            return Failed(unit.participant, error.message, error.next_step, unit, traceback.format_exc())
         except MscordError:
             raise
         except Exception as error:
@@ -307,8 +312,9 @@ class Participants:
             return Failed(
                 unit.participant,
                 f"{unit.name}: unforeseen failure ({type(error).__name__}: {error}).",
-                "This is a defect of mscord; the log holds the details.",
+                "This is a defect of mscord: please report it with the crash report.",
                 unit,
+                traceback.format_exc(),
             )
 
 

@@ -20,7 +20,7 @@ from .options import Options
 from .participants import Participants
 from .records import Discovery, Failed, Kept, Outcome, Segmented, Unit
 from .write.dataset import start_dataset
-from .write.manifest import finish_run, start_run
+from .write.manifest import Run, finish_run, run_file, start_run
 from .write.names import collisions, outputs_of
 
 log = logging.getLogger(__name__)
@@ -51,6 +51,14 @@ def run(options: Options, command: Sequence[str]) -> ExitCode:
         return _dry_status(found)
     start_dataset(options)
     record = start_run(options, command)
+    with _log_file(run_file(record.path, "_log.txt")):
+        return _run(options, command, found, record, discovering)
+
+
+def _run(
+    options: Options, command: Sequence[str], found: Discovery, record: Run, discovering: float
+) -> ExitCode:
+    """Work on what was found, and complete the manifest however that ends."""
     outcomes: list[Outcome] = []
     seconds: Mapping[str, float] = {}
     code, message = int(ExitCode.UNFORESEEN), "ended early"
@@ -74,6 +82,21 @@ def run(options: Options, command: Sequence[str]) -> ExitCode:
             finish_run(record, code, outcomes, found.problems, message, {**seconds, "discover": discovering})
     _say_end(outcomes, options)
     return ExitCode(code)
+
+
+@contextmanager
+def _log_file(path: Path) -> Iterator[None]:
+    """Keep everything that is said in a file, whatever the terminal shows."""
+    with writing(path):
+        handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    app = logging.getLogger(__package__)
+    app.addHandler(handler)
+    try:
+        yield
+    finally:
+        app.removeHandler(handler)
+        handler.close()
 
 
 @contextmanager

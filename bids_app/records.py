@@ -312,12 +312,19 @@ class Kept:
 
 @dataclass(frozen=True, eq=False)
 class Failed:
-    """A unit, or a participant without one, that could not be done."""
+    """A unit, or a participant without one, that could not be done.
+
+    Attributes
+    ----------
+    details : str
+        The traceback, for those who look after the program.
+    """
 
     participant: str
     message: str
     next_step: str = ""
     unit: Unit | None = None
+    details: str = ""
 
 
 #: What the corridor knows of one unit at the end.

@@ -33,12 +33,37 @@ def filter_file(root: Path, content: object) -> Path:
 
 def test_a_run_is_chosen_and_images_without_runs_stay(runs: Path) -> None:
     discovery = found(runs, run_label=("1",))
-    assert reasons(discovery) == {"sub-01_acq-sag_run-02_T2w": "run 02 is not among the chosen runs (1)"}
+    assert reasons(discovery) == {"sub-01_acq-sag_run-02_T2w": "run 02 is not among those chosen (1)"}
     assert len(discovery.units[0].images) == 4
     assert "sub-01_acq-sag_run-02_T2w" not in reasons(found(runs, run_label=("run-02",)))
     with pytest.raises(UsageError, match="has run 7") as caught:
         found(runs, run_label=("1", "7"))
     assert caught.value.next_step == "Known: 01, 02."
+
+
+def test_acquisitions_and_stations_are_chosen_as_runs_are(root: Path) -> None:
+    for name in ("acq-sag_chunk-1_T2w", "acq-sag_chunk-2_T2w", "acq-ax_T2starw", "T1w"):
+        scan(root, f"sub-01_{name}")
+    chosen = found(root, acquisition_label=("sag",), chunk_label=("chunk-2",))
+    assert reasons(chosen) == {
+        "sub-01_acq-ax_T2starw": "acquisition ax is not among those chosen (sag)",
+        "sub-01_acq-sag_chunk-1_T2w": "chunk 1 is not among those chosen (2)",
+    }
+    with pytest.raises(UsageError, match="has acquisition cor"):
+        found(root, acquisition_label=("cor",))
+
+
+def test_participants_are_left_out(root: Path) -> None:
+    for label in ("01", "02", "03"):
+        scan(root, f"sub-{label}_T2w")
+    assert found(root, exclude_participant_label=("sub-02",)).participants == ("01", "03")
+    assert found(root, participant_label=("01", "02"), exclude_participant_label=("02",)).participants == (
+        "01",
+    )
+    with pytest.raises(UsageError, match="excluded"):
+        found(root, participant_label=("02",), exclude_participant_label=("02",))
+    with pytest.raises(UsageError, match="called 99"):
+        found(root, exclude_participant_label=("99",))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 from conftest import oriented_affine
@@ -97,7 +98,7 @@ def test_lost_or_damaged_results_are_said_to_be(options, study):
 
 
 def test_labels_restrict(options, study):
-    chosen = Options(options.bids_dir, options.output_dir, "group", ("sub-01",), ("B",))
+    chosen = replace(options, level="group", participant_label=("sub-01",), session_label=("B",))
     rows = read_table(write_group(chosen)[1])
     assert [row["unit"] for row in rows] == ["sub-01_ses-B_T2w"]
 

@@ -285,7 +285,30 @@ def test_one_defect_costs_one_unit(dataset, tmp_path, monkeypatch):
     line = [str(dataset), str(out), "participant", "--participant-label", "02", "06", "--cord", "builtin"]
     assert cli.main(line) == 1
     assert "on purpose" in (out / "sub-02.html").read_text()
+    report = (out / "logs/sub-02_T2w_crash.txt").read_text()
+    assert "sub-02_T2w.nii.gz (T2Sag)" in report
+    assert "Next step:" in report
+    assert 'raise ValueError("on purpose")' in report.split("For those who look after the program:")[1]
+    monkeypatch.undo()
+    assert cli.main(line) == 3
+    assert not (out / "logs/sub-02_T2w_crash.txt").exists()
     assert (out / "sub-06.html").exists()
+
+
+def test_the_first_failure_can_end_the_run(dataset, tmp_path, caplog):
+    out = tmp_path / "out"
+    line = [str(dataset), str(out), "participant", "--cord", "builtin", "--stop-on-first-crash"]
+    assert cli.main([*line, "--participant-label", "06", "07"]) == 3
+    assert "the run ends at the first failure" in caplog.text.lower()
+    assert (
+        "no cord" in (out / "logs/sub-07_T2w_crash.txt").read_text().lower()
+        or "spinal cord" in (out / "logs/sub-07_T2w_crash.txt").read_text()
+    )
+    (manifest,) = (out / "logs").glob("run-*_manifest.json")
+    record = json.loads(manifest.read_text())
+    assert record["ExitCode"] == 3
+    assert [unit["Participant"] for unit in record["Units"]] == ["07"]
+    assert not (out / "sub-06.html").exists()
 
 
 def test_a_run_that_is_told_to_end_ends_in_order(dataset, tmp_path):

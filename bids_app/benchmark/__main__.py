@@ -70,7 +70,7 @@ def draw(lines: list[Line], path: Path) -> None:
 
     figure = Figure(figsize=(9, 0.45 * len(lines) + 1), layout="constrained")
     axes = figure.add_subplot()
-    margins = [line.target / line.value if line.at_most else line.value / line.target for line in lines]
+    margins = [line.margin for line in lines]
     axes.barh(range(len(lines)), margins, color=["tab:blue" if line.met else "tab:orange" for line in lines])
     axes.set_yticks(range(len(lines)), [line.name for line in lines])
     axes.invert_yaxis()

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from ..processes import process_pool
 
+#: A margin without bounds is drawn as this.
+MOST = 100.0
 Job = Callable[[], Callable[[], object]]
 """Prepares something, and returns what is to be timed. Both must be picklable: a function of a module, or a partial of one."""
 
@@ -54,6 +56,13 @@ class Line:
     def met(self) -> bool:
         """Whether the target is met."""
         return self.value <= self.target if self.at_most else self.value >= self.target
+
+    @property
+    def margin(self) -> float:
+        """How many times better than the target the figure is; below 1 it is missed."""
+        if not self.at_most:
+            return self.value / self.target
+        return min(MOST, self.target / self.value) if self.value else MOST
 
     def cells(self) -> list[str]:
         """Return the line for a table."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..options import Options
 from ..records import Discovery, Problem, Unused
 from .index import index
-from .names import parse, same_label
+from .names import parse
 from .selection import Selection, apply, read_selection
 from .units import make_units
 from .usable import look_at
@@ -55,10 +55,11 @@ def discover(options: Options) -> Discovery:
 
 
 def _concerns(problem: Problem, selection: Selection) -> bool:
-    """Tell whether a problem is one of the chosen runs: what is wrong with another run is of no interest."""
+    """Tell whether a problem is one of the chosen images: what is wrong with another run is of no interest."""
     name = parse(problem.path.name) if problem.path is not None else None
-    run = name.entities.get("run") if name is not None else None
-    return not selection.runs or run is None or any(same_label(asked, run) for asked in selection.runs)
+    return name is None or all(
+        selection.allows(entity, name.entities.get(entity)) for entity in selection.labels
+    )
 
 
 def _without_twins(paths: Iterable[Path], root: Path) -> tuple[list[Path], list[Unused]]:

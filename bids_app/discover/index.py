@@ -70,7 +70,7 @@ def index(options: Options) -> Index:
     root = options.bids_dir
     check_input(root)
     known, odd = _participant_folders(root)
-    labels = choose(options.participant_label, known, "sub-", f"participant in {root}")
+    labels = _choose_participants(options, known)
     sessions = _choose_sessions(options, labels)
 
     def chosen(path: Path) -> bool:
@@ -78,7 +78,7 @@ def index(options: Options) -> Index:
         return not sessions or not folder.startswith("ses-") or folder[4:] in sessions
 
     bad, problems = bad_json_files(root, labels, chosen)
-    if not options.participant_label:
+    if not options.participant_label and not options.exclude_participant_label:
         problems += [_odd_folder(name) for name in odd]
     layout = _layout(root, ignore_patterns(labels, len(labels) == len(known), sessions, bad), problems)
     base = root.absolute()
@@ -157,6 +157,18 @@ def _participant_folders(root: Path) -> tuple[list[str], list[str]]:
             "Give the top folder of a BIDS dataset.",
         )
     return known, sorted(odd)
+
+
+def _choose_participants(options: Options, known: list[str]) -> tuple[str, ...]:
+    what = f"participant in {options.bids_dir}"
+    labels = choose(options.participant_label, known, "sub-", what)
+    if not options.exclude_participant_label:
+        return labels
+    left_out = choose(options.exclude_participant_label, known, "sub-", what)
+    chosen = tuple(label for label in labels if label not in left_out)
+    if not chosen:
+        raise UsageError("All chosen participants are excluded.", "Exclude fewer.")
+    return chosen
 
 
 def _odd_folder(label: str) -> Problem:

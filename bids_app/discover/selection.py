@@ -1,4 +1,4 @@
-"""What the user chose among the images: ``--run-label`` and ``--bids-filter-file``."""
+"""What the user chose among the images: by label (``--run-label`` and its like), and by ``--bids-filter-file``."""
 
 from __future__ import annotations
 
@@ -29,23 +29,24 @@ class Selection:
 
     Attributes
     ----------
-    runs : tuple of str
-        Labels of runs; empty: all.
+    labels : mapping of str to tuple of str
+        Chosen labels by entity (long names): ``run``, ``acquisition``, ``chunk``; only entities of which some were chosen.
     filters : mapping of str to mapping of str to tuple
         Allowed values of each entity (long names), by sequence.
     """
 
-    runs: tuple[str, ...]
+    labels: Mapping[str, tuple[str, ...]]
     filters: Mapping[str, Mapping[str, Allowed]]
 
     def refusal(self, image: Image) -> str:
         """Say why an image is not chosen; empty where it is.
 
-        ``--run-label`` chooses among the images that have a run; those without one are not concerned.
+        Labels of an entity choose among the images that have it; those without it are not concerned.
         """
-        run = image.entities.get("run")
-        if self.runs and run is not None and not any(same_label(asked, run) for asked in self.runs):
-            return f"run {run} is not among the chosen runs ({', '.join(self.runs)})"
+        for entity, asked in self.labels.items():
+            value = image.entities.get(entity)
+            if not self.allows(entity, value):
+                return f"{entity} {value} is not among those chosen ({', '.join(asked)})"
         for entity, allowed in self.filters.get(image.sequence, {}).items():
             value = _value(image, entity)
             if not _allows(allowed, value):
@@ -53,12 +54,24 @@ class Selection:
                 return f"the filter file wants {image.sequence} with {entity} {wanted}, not {_words(value)}"
         return ""
 
+    def allows(self, entity: str, value: str | None) -> bool:
+        """Tell whether the chosen labels of an entity allow a value; its absence they always do."""
+        asked = self.labels.get(entity, ())
+        return not asked or value is None or any(same_label(one, value) for one in asked)
+
 
 def read_selection(options: Options) -> Selection:
     """Read the choice from the command line and the filter file; UsageError where that is wrong."""
-    runs = tuple(label.removeprefix("run-") for label in options.run_label)
+    asked = {
+        "run": [label.removeprefix("run-") for label in options.run_label],
+        "acquisition": [label.removeprefix("acq-") for label in options.acquisition_label],
+        "chunk": [label.removeprefix("chunk-") for label in options.chunk_label],
+    }
     path = options.bids_filter_file
-    return Selection(runs, {} if path is None else _read_filters(path))
+    return Selection(
+        {entity: tuple(labels) for entity, labels in asked.items() if labels},
+        {} if path is None else _read_filters(path),
+    )
 
 
 def apply(selection: Selection, images: Iterable[Image]) -> tuple[list[Image], list[Unused], list[Problem]]:
@@ -67,10 +80,11 @@ def apply(selection: Selection, images: Iterable[Image]) -> tuple[list[Image], l
     Raises
     ------
     UsageError
-        No image has a run that was asked for.
+        No image has a label that was asked for.
     """
     images = list(images)
-    _check_runs(selection, images)
+    for entity, asked in selection.labels.items():
+        _check_labels(entity, asked, images)
     kept: list[Image] = []
     unused: list[Unused] = []
     for image in images:
@@ -88,13 +102,13 @@ def apply(selection: Selection, images: Iterable[Image]) -> tuple[list[Image], l
     return kept, unused, problems
 
 
-def _check_runs(selection: Selection, images: list[Image]) -> None:
-    known = sorted({image.entities["run"] for image in images if "run" in image.entities})
-    unknown = [asked for asked in selection.runs if not any(same_label(asked, run) for run in known)]
+def _check_labels(entity: str, labels: Iterable[str], images: list[Image]) -> None:
+    known = sorted({image.entities[entity] for image in images if entity in image.entities})
+    unknown = [asked for asked in labels if not any(same_label(asked, value) for value in known)]
     # Where no image is usable at all, their problems say more than this would.
     if unknown and images:
         raise UsageError(
-            f"No usable image of the chosen participants has run {' or '.join(unknown)}.",
+            f"No usable image of the chosen participants has {entity} {' or '.join(unknown)}.",
             f"Known: {', '.join(known) or 'none'}.",
         )
 

@@ -13,12 +13,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from .. import __version__
-from ..files import LOGS, STATUS_ENDING, read_json, write_json, writing
+from ..config import to_toml
+from ..files import LOGS, STATUS_ENDING, read_json, write_json, write_text, writing
 from ..options import Options
 from ..records import Failed, Kept, Outcome, Problem, session_of
 from .dataset import NOTICE, container
 from .names import LESION_INSTANCES, output_path
 
+MANIFEST_ENDING = "_manifest.json"
 RUNNING, FINISHED = "running", "finished"
 DONE, FAILED = "done", "failed"
 _PACKAGES = (
@@ -73,7 +75,13 @@ def start_run(options: Options, command: Sequence[str]) -> Run:
     if where:
         record["Container"] = where
     write_json(path, record)
+    write_text(run_file(path, "_options.toml"), to_toml(options))
     return Run(path, started, record)
+
+
+def run_file(manifest: Path, ending: str) -> Path:
+    """Return the path of another file of the same run."""
+    return manifest.with_name(manifest.name.removesuffix(MANIFEST_ENDING) + ending)
 
 
 def finish_run(
@@ -184,10 +192,10 @@ def versions() -> dict[str, str]:
 def _new_file(folder: Path, started: datetime) -> Path:
     """Reserve a name of its own for this run: jobs of an array may share second and process id."""
     stem = f"run-{started:%Y%m%dT%H%M%S}-{os.getpid()}"
-    with writing(folder / f"{stem}_manifest.json"):
+    with writing(folder / f"{stem}{MANIFEST_ENDING}"):
         folder.mkdir(parents=True, exist_ok=True)
         for attempt in range(1, 10_000):
-            path = folder / f"{stem}{f'-{attempt}' if attempt > 1 else ''}_manifest.json"
+            path = folder / f"{stem}{f'-{attempt}' if attempt > 1 else ''}{MANIFEST_ENDING}"
             try:
                 path.open("x").close()
             except FileExistsError:

@@ -1,0 +1,114 @@
+"""Options from the command line, from variables and from a file."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from bids_app import cli
+from bids_app.config import to_toml
+from bids_app.options import Options
+
+LINE = ["bids", "out", "participant"]
+
+
+@pytest.fixture
+def options(monkeypatch, tmp_path):
+    def read(*more: str, file: str = "", **variables: str) -> Options:
+        for name, value in variables.items():
+            monkeypatch.setenv(f"MSCORD_{name}", value)
+        path = tmp_path / "some options.toml"
+        path.write_text(f"[mscord]\nverbose = 0\n{file}")
+        return cli.options_from(cli.parser().parse_args([*LINE, "--config", str(path), *more]))
+
+    return read
+
+
+def test_the_command_line_counts_before_variables_and_these_before_the_file(options):
+    assert options(file="threshold = 0.2").threshold == 0.2
+    assert options(file="threshold = 0.2", THRESHOLD="0.3").threshold == 0.3
+    assert options("--threshold", "0.4", file="threshold = 0.2", THRESHOLD="0.3").threshold == 0.4
+
+
+def test_lists_and_switches(options):
+    found = options(file='participant-label = ["01", "sub-02"]\nforce = true', SESSION_LABEL="[A, ses-B]")
+    assert found.participant_label == ("01", "02")
+    assert found.session_label == ("A", "B")
+    assert found.force
+    assert options("--participant-label", "03", file='participant-label = ["01"]').participant_label == (
+        "03",
+    )
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ("treshold = 0.2", "treshold"),
+        ("threshold = 2", "not between 0 and 1"),
+        ("threshold = ", "toml"),
+        ('device = "tpu"', "tpu"),
+    ],
+)
+def test_a_slip_in_the_file_is_named(tmp_path, capsys, file, words):
+    path = tmp_path / "options.toml"
+    path.write_text(f"[mscord]\n{file}")
+    with pytest.raises(SystemExit) as stop:
+        cli.main([*LINE, "--config", str(path)])
+    assert stop.value.code == 2
+    assert words in capsys.readouterr().err.lower()
+
+
+def test_a_file_without_our_section_is_refused(tmp_path, capsys):
+    path = tmp_path / "options.toml"
+    path.write_text("threshold = 0.2")
+    with pytest.raises(SystemExit):
+        cli.main([*LINE, "--config", str(path)])
+    assert "no options under [mscord]" in capsys.readouterr().err
+
+
+def test_a_slip_in_a_variable_is_named(monkeypatch, capsys):
+    monkeypatch.setenv("MSCORD_TRESHOLD", "0.2")
+    with pytest.raises(SystemExit) as stop:
+        cli.main(LINE)
+    assert stop.value.code == 2
+    assert "MSCORD_TRESHOLD" in capsys.readouterr().err
+
+
+def test_what_a_run_writes_repeats_it(tmp_path):
+    line = [
+        "--participant-label",
+        "01",
+        "--threshold",
+        "0.4",
+        "--cord",
+        "builtin",
+        "-w",
+        "a b/ü",
+        "--nprocs",
+        "1",
+        "--force",
+    ]
+    options = cli.options_from(cli.parser().parse_args([*LINE, *line]))
+    path = tmp_path / "options.toml"
+    path.write_text(to_toml(options))
+    assert tomllib.loads(path.read_text())["mscord"]["work-dir"] == str(Path("a b/ü").absolute())
+    assert cli.options_from(cli.parser().parse_args([*LINE, "--config", str(path)])) == options
+
+
+def test_all_options_go_into_the_file(tmp_path):
+    """Every option has a field, every field an option: none is lost between them."""
+    given = vars(cli.parser().parse_args(LINE))
+    assert given.keys() - {"analysis_level", "config"} | {"level"} == Options.__dataclass_fields__.keys()
+
+
+def test_quiet_and_loud(tmp_path, capfd):
+    (tmp_path / "bids/sub-01/anat").mkdir(parents=True)
+    (tmp_path / "bids/dataset_description.json").write_text(
+        json.dumps({"Name": "x", "BIDSVersion": "1.10.0"})
+    )
+    assert cli.main([str(tmp_path / "bids"), str(tmp_path / "out"), "participant", "-q"]) == 3
+    logs = list((tmp_path / "out/logs").glob("run-*_log.txt"))
+    assert "sub-01 has no NIfTI images" in logs[0].read_text()
