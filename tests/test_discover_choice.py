@@ -42,11 +42,11 @@ def test_a_run_is_chosen_and_images_without_runs_stay(runs: Path) -> None:
 
 
 def test_acquisitions_and_stations_are_chosen_as_runs_are(root: Path) -> None:
-    for name in ("acq-sag_chunk-1_T2w", "acq-sag_chunk-2_T2w", "acq-ax_T2starw", "T1w"):
+    for name in ("acq-sag_chunk-1_T2w", "acq-sag_chunk-2_T2w", "acq-ax_T1w", "T1w"):
         scan(root, f"sub-01_{name}")
     chosen = found(root, acquisition_label=("sag",), chunk_label=("chunk-2",))
     assert reasons(chosen) == {
-        "sub-01_acq-ax_T2starw": "acquisition ax is not among those chosen (sag)",
+        "sub-01_acq-ax_T1w": "acquisition ax is not among those chosen (sag)",
         "sub-01_acq-sag_chunk-1_T2w": "chunk 1 is not among those chosen (2)",
     }
     with pytest.raises(UsageError, match="has acquisition cor"):
