@@ -80,6 +80,11 @@ class Participants:
             torch.set_num_threads(self.share.threads)
             return Segmenter(choose_device(self.options.device), self.options.weights, self.options.threshold)
 
+    @property
+    def device(self) -> str:
+        """Where the networks run."""
+        return str(self.segmenter.predictor.device)
+
     @cached_property
     def localiser(self) -> Localiser:
         """The built-in localiser, loaded once."""
@@ -198,7 +203,7 @@ class Participants:
             version=__version__,
             started=self.started.isoformat(timespec="seconds"),
             cord_method=self.cord_method,
-            device=str(self.segmenter.device),
+            device=self.device,
             weights=self.card.describe(),
             links={"raw": str(self.options.bids_dir)},
         )

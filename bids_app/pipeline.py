@@ -21,6 +21,7 @@ from .participants import Participants
 from .records import Discovery, Failed, Kept, Outcome, Segmented, Unit
 from .write.dataset import start_dataset
 from .write.manifest import Run, finish_run, run_file, start_run
+from .write.methods import methods_of, write_methods
 from .write.names import collisions, outputs_of
 
 log = logging.getLogger(__name__)
@@ -80,6 +81,9 @@ def _run(
         # A manifest that cannot be written must not hide why the run ended.
         with suppress(EnvironmentFault) if message else nullcontext():
             finish_run(record, code, outcomes, found.problems, message, {**seconds, "discover": discovering})
+    done = [outcome for outcome in outcomes if isinstance(outcome, Segmented)]
+    if done:
+        write_methods(methods_of(done, participants.device), run_file(record.path, "_methods"))
     _say_end(outcomes, options)
     return ExitCode(code)
 

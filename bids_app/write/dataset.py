@@ -57,7 +57,10 @@ Beside these:
 sub-<label>.html                             report of a participant: look here first
 group_*.tsv                                  all lesions, units of work and sessions, made by the group level
 logs/run-*_manifest.json                     what was run, with which options and versions, and what came of it
+logs/run-*_options.toml, _log.txt            its options, to repeat it with --config, and all that it said
+logs/run-*_methods.md, .html, .bib           how it was done, in words for a paper, with the references
 logs/sub-*_status.json                       the last result of each participant and session, failures too
+logs/sub-*_crash.txt                         why a unit of work failed
 
 Where no lesion was found the mask is there, all zero. Where there is no mask, the image was not used: the
 report says why.
