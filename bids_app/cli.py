@@ -18,7 +18,7 @@ import configargparse
 from . import __version__
 from .config import PREFIX, SECTION, check_variables
 from .errors import ExitCode, MscordError, UsageError
-from .machine import available_cores, available_memory_gb
+from .machine import available_cores, available_memory_gb, ensure_home
 from .options import Options
 
 log = logging.getLogger("bids_app")
@@ -123,6 +123,7 @@ def main(argv: list[str] | None = None) -> int:
     if options.dry_run and options.level == "group":
         line.error("--dry-run is of the participant level")
     _set_up_log(options.verbose - options.quiet)
+    ensure_home()
     # A container that is stopped, or a job whose time is over, sends SIGTERM: end in order, and say so.
     signal.signal(signal.SIGTERM, _end)
     from .pipeline import run

@@ -7,10 +7,12 @@ import sys
 
 from .errors import MscordError
 from .evaluate import command
+from .machine import ensure_home
 
 
 def main(argv: list[str] | None = None) -> int:
     """Evaluate; returns the exit status."""
+    ensure_home()
     parser = command.parser()
     from .paper import command as paper
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +68,19 @@ def available_memory_gb() -> float:
             with suppress(OSError, ValueError):
                 total = min(total, int((folder / name).read_text()))
     return total / 2**30
+
+
+def ensure_home() -> None:
+    """Give this process and those that it starts a HOME that can be written to, where there is none.
+
+    Users without a name and containers without a home are common, and libraries fail or complain there. It goes with the process.
+    """
+    with suppress(RuntimeError, OSError):
+        if os.access(Path.home(), os.W_OK):
+            return
+    folder = tempfile.mkdtemp(prefix="mscord-home-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    os.environ["HOME"] = folder
 
 
 def _quota(folder: Path) -> tuple[int, int]:

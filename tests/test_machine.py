@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -78,3 +79,14 @@ def test_without_limits_the_machine_counts(groups):
     groups("", {"cpu.max": "max 100000", "cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"})
     assert machine.available_cores() == len(os.sched_getaffinity(0))
     assert machine.available_memory_gb() > 1
+
+
+def test_a_home_is_made_where_there_is_none(monkeypatch, tmp_path):
+    monkeypatch.setattr(machine.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path / "nowhere"))
+    machine.ensure_home()
+    made = Path(os.environ["HOME"])
+    assert made.parent == tmp_path
+    assert made.is_dir()
+    machine.ensure_home()
+    assert Path(os.environ["HOME"]) == made
