@@ -69,6 +69,28 @@ def write_group(options: Options) -> tuple[Path, Path, Path]:
     EnvironmentFault
         The tables cannot be written.
     """
+    rows = unit_rows(options)
+    lesions: list[Row] = []
+    for row in rows:
+        lesions += _lesions(row, options.output_dir)
+    sessions = [_session(key, rows, lesions) for key in dict.fromkeys(_key(row)[:2] for row in rows)]
+    return (
+        _write(options.output_dir / "group_lesions.tsv", LESIONS, lesions),
+        _write(options.output_dir / "group_units.tsv", UNITS, rows),
+        _write(options.output_dir / "group_sessions.tsv", SESSIONS, sessions),
+    )
+
+
+def unit_rows(options: Options) -> list[Row]:
+    """Return a row for every unit that the output folder tells of, sorted by participant and session.
+
+    A finished one names its ``table`` of lesions, relative to the output folder.
+
+    Raises
+    ------
+    NothingToDoError
+        There is none.
+    """
     units = {_key(row): row for row in _from_sidecars(options.output_dir)}
     recorded = _from_status(options.output_dir)
     # A record tells all units of its session: what the sidecars of older runs say of that session is out of
@@ -87,15 +109,7 @@ def write_group(options: Options) -> tuple[Path, Path, Path]:
             f"There are no results of participants in {options.output_dir}.",
             "Run the participant level into this folder first.",
         )
-    lesions: list[Row] = []
-    for row in rows:
-        lesions += _lesions(row, options.output_dir)
-    sessions = [_session(key, rows, lesions) for key in dict.fromkeys(_key(row)[:2] for row in rows)]
-    return (
-        _write(options.output_dir / "group_lesions.tsv", LESIONS, lesions),
-        _write(options.output_dir / "group_units.tsv", UNITS, rows),
-        _write(options.output_dir / "group_sessions.tsv", SESSIONS, sessions),
-    )
+    return rows
 
 
 def _session(key: tuple[str, str], units: list[Row], lesions: list[Row]) -> Row:

@@ -15,7 +15,8 @@ from pathlib import Path
 from . import discover
 from .errors import EnvironmentFault, ExitCode, MscordError, NothingToDoError
 from .files import writing
-from .group import write_group
+from .group import unit_rows, write_group
+from .longitudinal import write_longitudinal
 from .options import Options
 from .participants import Participants
 from .records import Discovery, Failed, Kept, Outcome, Segmented, Unit
@@ -37,8 +38,8 @@ def run(options: Options, command: Sequence[str]) -> ExitCode:
     """
     discover.check_places(options)
     if options.level == "group":
-        tables = write_group(options)
-        log.info("wrote %s", ", ".join(map(str, tables)))
+        tables = [*write_group(options), write_longitudinal(unit_rows(options), options)]
+        log.info("wrote %s", ", ".join(str(table) for table in tables if table))
         return ExitCode.OK
     began = time.perf_counter()
     found = _without_collisions(discover.discover(options))

@@ -26,6 +26,7 @@ IGNORED = (
     "group_lesions.*",
     "group_units.*",
     "group_sessions.*",
+    "group_longitudinal.*",
     "*.part",
 )
 
