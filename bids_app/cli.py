@@ -81,6 +81,8 @@ def _add_choice(add: Callable[..., object]) -> None:
 def _add_method(add: Callable[..., object]) -> None:
     add("--cord", choices=("auto", "sct", "builtin"), default="auto",
         help="who finds the cord; auto: SCT where it is installed (default)")  # fmt: skip
+    add("-d", "--derivatives", type=Path, nargs="+", action="extend", default=[], metavar="DIR",
+        help="datasets of other tools with cord masks: an image that has one there is not searched for its cord")  # fmt: skip
     add("--weights", type=Path, metavar="FILE",
         help="lesion model (.safetensors with its .json card); default: the one that ships")  # fmt: skip
     add("--threshold", type=_probability, metavar="P",
@@ -154,6 +156,7 @@ def options_from(arguments: configargparse.Namespace) -> Options:
         acquisition_label=_labels(arguments.acquisition_label, "acq-"),
         chunk_label=_labels(arguments.chunk_label, "chunk-"),
         bids_filter_file=_absolute(arguments.bids_filter_file),
+        derivatives=tuple(path.absolute() for path in arguments.derivatives),
         work_dir=_absolute(arguments.work_dir),
         device=arguments.device,
         cord=arguments.cord,

@@ -50,7 +50,13 @@ def to_toml(options: Options) -> str:
         value = getattr(options, field.name)
         if field.name in _NOT_KEPT or value is None or value == ():
             continue
-        plain = list(value) if isinstance(value, tuple) else str(value) if isinstance(value, Path) else value
+        plain = (
+            [str(one) for one in value]
+            if isinstance(value, tuple)
+            else str(value)
+            if isinstance(value, Path)
+            else value
+        )
         # JSON writes texts, lists of texts, numbers and truth values as TOML does.
         lines.append(f"{field.name.replace('_', '-')} = {json.dumps(plain, ensure_ascii=False)}")
     return "\n".join(lines) + "\n"

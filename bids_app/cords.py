@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,7 +27,13 @@ class Cords:
     seconds: dict[Path, float] = field(default_factory=dict)
 
 
-def find_cords(unit: Unit, folder: Path, localiser: Callable[[], Localiser], version: str) -> Cords:
+def find_cords(
+    unit: Unit,
+    folder: Path,
+    localiser: Callable[[], Localiser],
+    version: str,
+    given: Mapping[Path, Path] | None = None,
+) -> Cords:
     """Find the cord in every image of a unit.
 
     Parameters
@@ -38,9 +44,13 @@ def find_cords(unit: Unit, folder: Path, localiser: Callable[[], Localiser], ver
         Loads the localiser; called only where a mask is not there yet.
     version : str
         Of the localiser: masks of another one are made anew.
+    given : mapping of Path to Path, optional
+        Masks of images that need not be looked at.
     """
-    found = Cords()
+    found = Cords(masks=dict(given or {}))
     for image in unit.images:
+        if image.path in found.masks:
+            continue
         mask, note = folder / f"{image.stem}_cord.nii.gz", folder / f"{image.stem}_cord.json"
         try:
             state = image.path.stat()

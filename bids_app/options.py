@@ -20,6 +20,7 @@ class Options:
     acquisition_label: tuple[str, ...] = ()
     chunk_label: tuple[str, ...] = ()
     bids_filter_file: Path | None = None
+    derivatives: tuple[Path, ...] = ()
     work_dir: Path | None = None
     device: str = "auto"
     cord: str = "auto"

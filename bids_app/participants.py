@@ -21,6 +21,7 @@ from . import __version__
 from .cards import SHIPPED, localiser_version, read_card
 from .errors import ExitCode, MscordError, UnitError
 from .files import writing
+from .given import check_derivatives, given_cords
 from .machine import share
 from .options import Options
 from .pages import page_of, sections_of
@@ -57,6 +58,7 @@ class Participants:
             work,
         )
         self.card = read_card(options.weights or SHIPPED / "lesion.safetensors")
+        check_derivatives(options.derivatives)
         self.sct: str | None = None
         if options.cord != "builtin":
             self.sct = require_sct() if options.cord == "sct" else sct_version()
@@ -237,7 +239,7 @@ class Participants:
         """Yield the units of a session: kept, or handed to a worker."""
         # An image that cannot be read fails its unit later, in words.
         with suppress(OSError):
-            basis = basis_of(units, self._method(), self.options.bids_dir)
+            basis = basis_of(units, self._method(), self.options.bids_dir, self._given(units))
             still = [] if self.options.force else kept(units, basis, self.options)
             shown = sections_of(page_of(key[0], self.options.output_dir)) if still else {}
             if still and all(unit.name in shown for unit in units):
@@ -260,20 +262,26 @@ class Participants:
             "MinimumMeanProbability": setting.least_mean,
         }
 
+    def _given(self, units: Sequence[Unit]) -> dict[Path, Path]:
+        """Return the cord masks that the user brought along for some units."""
+        return given_cords(self.options.derivatives, [image for unit in units for image in unit.images])
+
     def _request(self, unit: Unit) -> PrepareRequest:
         device = str(self.segmenter.device)  # weights and device are checked before any work
         folder, inside = self.work / unit.name, self.share.inside
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
+        given = self._given([unit])
+        method = self.cord_method
+        if given:
+            method = f"given masks for {len(given)} of {len(unit.images)} images, else {method}"
         if self.sct:
-            return PrepareRequest(
-                unit, folder, "sct", {}, {}, self.cord_method, sct_device=device, nprocs=inside
-            )
+            return PrepareRequest(unit, folder, "sct", given, {}, method, sct_device=device, nprocs=inside)
         from .cords import find_cords
 
-        cords = find_cords(unit, folder / "cords", lambda: self.localiser, self.cord_method)
+        cords = find_cords(unit, folder / "cords", lambda: self.localiser, self.cord_method, given)
         return PrepareRequest(
-            unit, folder, "builtin", cords.masks, cords.missing, self.cord_method,
+            unit, folder, "builtin", cords.masks, cords.missing, method,
             nprocs=inside, cord_seconds=sum(cords.seconds.values()),
         )  # fmt: skip
 

@@ -234,6 +234,28 @@ def test_a_second_run_uses_the_work_folder_and_repeats_to_the_byte(run, dataset)
     assert {path: path.stat().st_mtime_ns for path in work.rglob("*_cord.nii.gz")} == times
 
 
+def test_given_cord_masks_are_taken_as_they_are(run, dataset, tmp_path):
+    """A mask of the user's own decides where the cord is; another mask is another result."""
+    given = tmp_path / "manual/sub-02/anat"
+    given.mkdir(parents=True)
+    source = nib.load(next((run[0] / "sub-02/anat").glob("*label-SC*_mask.nii.gz")))
+    half = np.asarray(source.dataobj).copy()
+    along = int(nib.orientations.io_orientation(source.affine)[:, 0].tolist().index(2))
+    half[tuple(slice(half.shape[along] // 2) if axis == along else slice(None) for axis in range(3))] = 0
+    nib.save(nib.Nifti1Image(half, source.affine, source.header), given / "sub-02_T2w_seg-manual.nii.gz")
+    out = tmp_path / "out"
+    line = [str(dataset), str(out), "participant", "--participant-label", "02", "--cord", "builtin"]
+    assert cli.main([*line, "--derivatives", str(tmp_path / "manual")]) == 0
+    path = next((out / "sub-02/anat").glob("*label-SC*_mask.nii.gz"))
+    found = np.asarray(nib.load(path).dataobj)
+    assert 2 * (found & half).sum() / (found.sum() + half.sum()) > 0.98
+    sidecar = json.loads(path.with_name(path.name.replace(".nii.gz", ".json")).read_text())
+    assert sidecar["CordMethod"].startswith("given masks for 1 of 1 images")
+    before = path.stat().st_mtime_ns
+    assert cli.main(line) == 0
+    assert path.stat().st_mtime_ns != before
+
+
 def test_dry_run_writes_nothing(dataset, tmp_path, capsys):
     assert cli.main([str(dataset), str(tmp_path / "out"), "participant", "--dry-run"]) == 3
     text = capsys.readouterr().out

@@ -21,7 +21,7 @@ class PrepareRequest:
     cord : str
         ``sct``: each cord is segmented here with SCT. ``builtin``: the masks are ready.
     cord_masks : dict of Path to Path
-        For ``builtin``: cord mask of each image (by the image's path), on the image's own grid.
+        Cord mask of each image (by the image's path) that has one already, on the image's own grid; for ``builtin`` of all.
     cord_missing : dict of Path to str
         For ``builtin``: why an image has no mask, as a sentence.
     cord_method : str

@@ -143,15 +143,16 @@ def _network_inputs(request: PrepareRequest) -> list[Image]:
 
 
 def _cord_interface(request: PrepareRequest, image: Image) -> FindCord:
+    with_sct = request.cord == "sct" and image.path not in request.cord_masks
     interface = FindCord(
         image=str(image.path.absolute()),
-        use_sct=request.cord == "sct",
-        use_gpu=request.cord == "sct" and request.sct_device != "cpu",
+        use_sct=with_sct,
+        use_gpu=with_sct and request.sct_device != "cpu",
         device=request.sct_device,
         method=request.cord_method,
         version=__version__,
     )
-    if request.cord == "builtin":
+    if not with_sct:
         if image.path in request.cord_masks:
             interface.inputs.ready = str(request.cord_masks[image.path].absolute())
         else:

@@ -14,7 +14,9 @@ from .manifest import DONE, status_path
 Basis = Mapping[str, object]
 
 
-def basis_of(units: Sequence[Unit], method: Mapping[str, object], bids_dir: Path) -> Basis:
+def basis_of(
+    units: Sequence[Unit], method: Mapping[str, object], bids_dir: Path, cords: Mapping[Path, Path]
+) -> Basis:
     """Return everything that decides the results of a session, as JSON knows it.
 
     Parameters
@@ -23,6 +25,8 @@ def basis_of(units: Sequence[Unit], method: Mapping[str, object], bids_dir: Path
         All of one session.
     method : mapping
         Version, weights and settings.
+    cords : mapping of Path to Path
+        Cord masks that were given, by image.
 
     Raises
     ------
@@ -44,6 +48,7 @@ def basis_of(units: Sequence[Unit], method: Mapping[str, object], bids_dir: Path
             for unit in units
         ],
         "Images": {name(path): checksum(path) for path in sorted(images)},
+        "GivenCords": {name(path): checksum(cords[path]) for path in sorted(images) if path in cords},
     }
 
 

@@ -254,6 +254,10 @@ def unit_record(outcome: Outcome) -> dict[str, object]:
 def _plain(options: Options) -> dict[str, object]:
     values = {field.name: getattr(options, field.name) for field in fields(options)}
     return {
-        name: str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
+        name: str(value)
+        if isinstance(value, Path)
+        else [str(one) for one in value]
+        if isinstance(value, tuple)
+        else value
         for name, value in values.items()
     }
