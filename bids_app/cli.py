@@ -76,6 +76,8 @@ def _add_choice(add: Callable[..., object]) -> None:
         add(f"--{name}-label", nargs="+", action="extend", default=[], metavar="LABEL", help=text)
     add("--bids-filter-file", type=Path, metavar="FILE",
         help='JSON that chooses images by sequence, such as {"T2Sag": {"acquisition": "sag"}}')  # fmt: skip
+    add("--skip-bids-validation", action="store_true",
+        help="do not ask bids-validator-deno, which is asked about whole datasets where it is installed")  # fmt: skip
 
 
 def _add_method(add: Callable[..., object]) -> None:
@@ -156,6 +158,7 @@ def options_from(arguments: configargparse.Namespace) -> Options:
         acquisition_label=_labels(arguments.acquisition_label, "acq-"),
         chunk_label=_labels(arguments.chunk_label, "chunk-"),
         bids_filter_file=_absolute(arguments.bids_filter_file),
+        skip_bids_validation=arguments.skip_bids_validation,
         derivatives=tuple(path.absolute() for path in arguments.derivatives),
         work_dir=_absolute(arguments.work_dir),
         device=arguments.device,

@@ -21,6 +21,7 @@ class Options:
     chunk_label: tuple[str, ...] = ()
     bids_filter_file: Path | None = None
     derivatives: tuple[Path, ...] = ()
+    skip_bids_validation: bool = False
     work_dir: Path | None = None
     device: str = "auto"
     cord: str = "auto"

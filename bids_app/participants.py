@@ -31,7 +31,7 @@ from .workers import Workers
 from .write.crash import write_crash
 from .write.derivatives import clear, write_session
 from .write.finished import Basis, basis_of, kept, record_of, recorded
-from .write.manifest import unit_record, write_status
+from .write.manifest import forget_sessions, unit_record, write_status
 
 if TYPE_CHECKING:
     from .localise import Localiser
@@ -142,8 +142,9 @@ class Participants:
             self._stop_at(outcomes)
         sessions_told = {session_of(outcome) for outcome in told}
         clear(label, self.options, lambda session: session not in sessions_told)
+        forget_sessions(label, self.options, sessions_told)
         unusable = _not_usable(label, self.found, bool(told))
-        if unusable:
+        if unusable or self._shows_more(label, told):
             own = [outcome for outcome in told if session_of(outcome) is None]
             self._publish(label, [*told, *unusable], [*own, *unusable], files)
         self.outcomes += unusable
@@ -191,6 +192,11 @@ class Participants:
             log.exception("sub-%s: the report could not be made", label)
             self.unforeseen, made = True, None
         write_status(label, new, self.options, made)
+
+    def _shows_more(self, label: str, told: Sequence[Outcome]) -> bool:
+        """Tell whether the page shows units that are gone from the input; of sessions that were not chosen nothing is known."""
+        shown = sections_of(page_of(label, self.options.output_dir))
+        return not self.options.session_label and bool(shown.keys() - {o.unit.name for o in told if o.unit})
 
     def _stop_at(self, outcomes: Sequence[Outcome]) -> None:
         if self.options.stop_on_first_crash and any(isinstance(outcome, Failed) for outcome in outcomes):

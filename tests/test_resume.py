@@ -117,6 +117,19 @@ def test_a_changed_image_redoes_its_session_alone(dataset, out, tmp_path):
     assert run(changed, out) == 0
 
 
+def test_a_session_that_is_gone_from_the_input_goes_from_the_output(dataset, out, tmp_path):
+    smaller = Path(shutil.copytree(dataset, tmp_path / "bids"))
+    shutil.rmtree(smaller / "sub-01/ses-B")
+    before = written(out)
+    assert run(smaller, out) == 0
+    assert redone(before, out) == set()
+    assert not list(out.rglob("sub-01_ses-B_*"))
+    assert "sub-01_ses-B" not in (out / "sub-01.html").read_text()
+    assert 'data-unit="sub-01_ses-A_T2starw"' in (out / "sub-01.html").read_text()
+    assert cli.main([str(smaller), str(out), "group"]) == 0
+    assert len((out / "group_units.tsv").read_text().splitlines()) == 3
+
+
 def sections(page: Path) -> dict[str, str]:
     from bids_app.pages import sections_of
 

@@ -13,6 +13,7 @@ from .names import parse
 from .selection import Selection, apply, read_selection
 from .units import make_units
 from .usable import look_at
+from .validation import validate
 
 _LOG = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ def discover(options: Options) -> Discovery:
     paths, unused = _without_twins(found.images, options.bids_dir)
     seen = [look_at(path, options.bids_dir, found) for path in paths]
     unused += [one.unused for one in seen if one.unused is not None]
-    problems = [*found.problems, *(problem for one in seen for problem in one.problems)]
+    problems = [*validate(options), *found.problems, *(problem for one in seen for problem in one.problems)]
     problems = [problem for problem in problems if _concerns(problem, selection)]
     images, refused, doubts = apply(selection, [one.image for one in seen if one.image is not None])
     units, left_over = make_units(images)

@@ -7,7 +7,7 @@ import os
 import platform
 import resource
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -167,6 +167,16 @@ def write_status(
     if sessions and None not in sessions:
         _forget_unitless_failure(status_path(options, participant, None))
     return paths
+
+
+def forget_sessions(participant: str, options: Options, present: Collection[str | None]) -> None:
+    """Remove the records of sessions that are not there any more, among those that the run works on."""
+    for path in sorted((options.output_dir / LOGS).glob(f"sub-{participant}_*{STATUS_ENDING}")):
+        session = path.name.removeprefix(f"sub-{participant}_ses-").removesuffix(STATUS_ENDING)
+        chosen = not options.session_label or session in options.session_label
+        if path.name.startswith(f"sub-{participant}_ses-") and chosen and session not in present:
+            with writing(path):
+                path.unlink(missing_ok=True)
 
 
 def status_path(options: Options, participant: str, session: str | None) -> Path:
