@@ -23,6 +23,8 @@ from .space import FloatArray, Grid
 ISOTROPIC_RATIO = 1.3
 #: Images that claim more voxels than this are refused before any memory is taken.
 MAX_VOXELS = 2_000_000_000
+#: No file is compressed further than this by gzip.
+DEFLATE_MOST = 1032
 #: qform and sform may differ by this much anywhere in the image.
 MAX_FORM_DIFFERENCE_MM = 0.5
 _READ_ERRORS = (
@@ -94,6 +96,7 @@ def read_labels(path: Path) -> tuple[NDArray[np.float32], Grid]:
     """
     image = _open(path)
     grid = _checked_grid(image, path)
+    _check_size(image, path)
     try:
         data = np.asarray(image.dataobj, dtype=np.float32)
     except MemoryError as error:
@@ -232,6 +235,19 @@ def _open(path: Path) -> Any:
     if not isinstance(image, nib.Nifti1Pair):
         raise BadImageError(f"{path.name} is not a NIfTI file but {type(image).__name__}.")
     return image
+
+
+def _check_size(image: Any, path: Path) -> None:
+    """Refuse a header that claims more voxels than the file can hold, before memory is taken for them."""
+    file = Path(image.file_map["image"].filename or path)
+    most = file.stat().st_size * (DEFLATE_MOST if file.suffix == ".gz" else 1)
+    claimed = float(np.prod([float(n) for n in image.shape])) * image.get_data_dtype().itemsize
+    if claimed > most:
+        raise BadImageError(
+            f"{path.name} is damaged: its header claims {claimed / 2**20:,.1f} MiB of voxels, and the file can hold no more than"
+            f" {most / 2**20:,.1f}.",
+            "Copy or convert it again.",
+        )
 
 
 def _checked_grid(image: Any, path: Path) -> Grid:

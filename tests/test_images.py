@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 import struct
+import tracemalloc
 from pathlib import Path
 
 import nibabel as nib
@@ -13,7 +15,9 @@ import pytest
 from conftest import ORIENTATIONS, oriented_affine
 
 from bids_app import images
+from bids_app.discover import discover
 from bids_app.errors import BadImageError
+from bids_app.options import Options
 from bids_app.space import Grid
 
 # Byte offsets in a NIfTI-1 header.
@@ -83,8 +87,10 @@ BAD_VOXELS = {
     "NaN": (lambda: with_values(np.nan, 2.0), "1 voxels that are NaN or infinite"),
     "Inf": (lambda: with_values(np.inf, -np.inf, 3.0), "2 voxels that are NaN or infinite"),
     "constant": (good(fill=7).to_bytes, "every voxel has the value 7"),
-    "cut": (lambda: good().to_bytes()[:600], "damaged"),
+    "cut": (lambda: good().to_bytes()[:600], "damaged: its header claims"),
 }
+#: 3.2 GiB of voxels in a file of a kilobyte, each axis long but possible.
+CLAIM = (1200, 1200, 1200)
 
 
 @pytest.mark.parametrize("compressed", [False, True], ids=["nii", "nii.gz"])
@@ -111,6 +117,39 @@ def test_bad_voxels_are_refused_where_they_are_read(tmp_path: Path, case: str) -
     assert images.read_grid(path).shape == SHAPE
     with pytest.raises(BadImageError, match=words):
         images.read_volume(path)
+
+
+@pytest.mark.parametrize("compressed", [False, True], ids=["nii", "nii.gz"])
+def test_voxels_that_no_file_of_this_size_holds_cost_no_memory(tmp_path: Path, compressed: bool) -> None:
+    blob = patched(*((DIM + 2 * axis, "<h", n) for axis, n in enumerate(CLAIM, start=1)))
+    path = tmp_path / ("bad.nii.gz" if compressed else "bad.nii")
+    path.write_bytes(gzip.compress(blob) if compressed else blob)
+    assert images.read_grid(path).shape == CLAIM
+    tracemalloc.start()
+    with pytest.raises(BadImageError, match=r"claims 3,295.9 MiB of voxels"):
+        images.read_volume(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 50e6
+
+
+def test_every_bad_image_of_a_dataset_is_named_and_costs_only_itself(tmp_path: Path) -> None:
+    """All kinds at once, each as a participant of its own, beside a good one: discovery names every one that headers show."""
+    cases = {**BAD_GRIDS, **BAD_VOXELS}
+    root = tmp_path / "bids"
+    for number, (make, _) in enumerate(cases.values()):
+        path = root / f"sub-{number:02d}/anat/sub-{number:02d}_T2w.nii"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(make())
+    (root / "sub-good/anat").mkdir(parents=True)
+    nib.save(good((40, 40, 40)), root / "sub-good/anat/sub-good_T2w.nii.gz")
+    (root / "dataset_description.json").write_text('{"Name": "bad", "BIDSVersion": "1.10.0"}')
+    found = discover(Options(root, tmp_path / "out", skip_bids_validation=True))
+    named = {problem.participant: problem.message for problem in found.problems if problem.fatal}
+    for number, (_, words) in enumerate(BAD_GRIDS.values()):
+        assert re.search(words, named[f"{number:02d}"])
+    assert "good" in {unit.participant for unit in found.units}
+    assert set(found.participants) == {"good", *(f"{number:02d}" for number in range(len(cases)))}
 
 
 def test_damaged_headers_raise_nothing_else(tmp_path: Path) -> None:
