@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from ..cards import SHIPPED
 from ..segment import Segmenter
 from .cords import cord_agreement
 from .real import false_lesions, painted_lesions, recall, retest
@@ -24,19 +25,28 @@ def main(argv: list[str] | None = None) -> int:
     """Print all figures."""
     parser = argparse.ArgumentParser(prog="python -m bids_app.accuracy", description=__doc__)
     parser.add_argument("data", type=Path, nargs="?")
-    parser.add_argument("--weights", type=Path, help="lesion model (default: the one that ships)")
-    parser.add_argument("--baseline", type=Path, help="lesion model that was trained on T2Sag alone")
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        nargs="+",
+        default=[SHIPPED / "lesion.safetensors"],
+        help="lesion model (default: the one that ships); of several, on simulated participants, the mean of the scores",
+    )
+    parser.add_argument(
+        "--baseline", type=Path, nargs="+", default=[], help="lesion models that were trained on T2Sag alone"
+    )
     parser.add_argument(
         "--participants", type=int, default=PARTICIPANTS, help="simulated participants; 0: none"
     )
     parser.add_argument("--workers", type=int, default=2, help="processes that simulate")
     options = parser.parse_args(argv)
-    segmenter = Segmenter(torch.device("cpu"), options.weights)
-    say(
-        [
-            f"weights {segmenter.weights.card.name}, SHA-256 {segmenter.weights.card.sha256[:12]}, {segmenter.operating}"
-        ]
+    segmenters, baselines = (
+        [Segmenter(torch.device("cpu"), path) for path in paths]
+        for paths in (options.weights, options.baseline)
     )
+    for one in segmenters:
+        say([f"weights {one.weights.card.name}, SHA-256 {one.weights.card.sha256[:12]}, {one.operating}"])
+    segmenter = segmenters[0]
     if options.data:
         scans = read_scans(options.data)
         say(false_lesions(scans, segmenter))
@@ -45,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
         say(retest(results))
         say(cord_agreement(options.data))
     if options.participants:
-        say(report(segmenter, options.baseline, options.participants, options.workers))
+        say(report(segmenters, baselines, options.participants, options.workers))
     return 0
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -98,7 +97,17 @@ def score(people: Sequence[Participant], names: Sequence[str], segmenter: Segmen
     return {name: np.array(values) for name, values in rows.items()}
 
 
-def report(segmenter: Segmenter, baseline: Path | None, count: int, workers: int) -> Iterator[str]:
+def mean_score(
+    people: Sequence[Participant], names: Sequence[str], segmenters: Sequence[Segmenter]
+) -> Scores:
+    """Return the mean over several networks (runs of one method with different seeds) of each participant's scores."""
+    each = [score(people, names, segmenter) for segmenter in segmenters]
+    return {name: np.mean([one[name] for one in each], axis=0) for name in each[0]}
+
+
+def report(
+    segmenters: Sequence[Segmenter], baselines: Sequence[Segmenter], count: int, workers: int
+) -> Iterator[str]:
     """Yield the table over subsets of sequences, and the comparison with a T2Sag baseline where its weights are given."""
     yield (
         f"simulated participants ({count}, {LENGTH * space.SPACING_MM:.0f} mm of cord each), "
@@ -112,14 +121,14 @@ def report(segmenter: Segmenter, baseline: Path | None, count: int, workers: int
         + "\t".join(f"F1 {name}" for name in RULES)
         + "\tfalse lesions a lesion-free participant"
     )
-    table = {names: score(people, names, segmenter) for names in SUBSETS}
+    table = {names: mean_score(people, names, segmenters) for names in SUBSETS}
     for names, scores in table.items():
         yield _row("+".join(names) if names != SLOTS else "all six", scores, ill)
     yield from _non_inferior(table, ill)
-    if baseline is None:
+    if not baselines:
         yield "  no weights of a T2Sag baseline were given: not compared"
         return
-    other = score(people, ("T2Sag",), Segmenter(torch.device("cpu"), baseline))
+    other = mean_score(people, ("T2Sag",), baselines)
     yield _row("T2Sag, baseline trained on T2Sag alone", other, ill)
     yield _compared(
         "T2Sag, mean imputation against baseline", table["T2Sag",]["iou20"][ill], other["iou20"][ill]
