@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -333,7 +334,8 @@ def test_the_first_failure_can_end_the_run(dataset, tmp_path, caplog):
     assert not (out / "sub-06.html").exists()
 
 
-def test_a_run_that_is_told_to_end_ends_in_order(dataset, tmp_path):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_run_that_is_told_to_end_ends_in_order(dataset, tmp_path, number, code):
     out = tmp_path / "out"
     command = [sys.executable, "-m", "bids_app", str(dataset), str(out), "participant", "--cord", "builtin"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
@@ -341,12 +343,12 @@ def test_a_run_that_is_told_to_end_ends_in_order(dataset, tmp_path):
         for line in process.stderr:
             if "looking for the cord" in line:
                 break
-        process.terminate()
+        process.send_signal(number)
         process.communicate(timeout=60)
-    assert process.returncode == 143
+    assert process.returncode == code
     (manifest,) = (out / "logs").glob("run-*_manifest.json")
     record = json.loads(manifest.read_text())
-    assert record["ExitCode"] == 143
+    assert record["ExitCode"] == code
     assert record["Status"] == "finished"
     assert not list(out.rglob("*.part"))
 

@@ -131,6 +131,29 @@ def test_any_uid_without_a_name(scan, tmp_path):
     assert len(masks(out)) == 1
 
 
+@pytest.mark.parametrize(("full", "words"), [("out", "The disk (or the quota) is full"), ("work", "full")])
+def test_a_full_disk_is_said_in_words(scan, tmp_path, full, words):
+    """A real one, of 64 KiB: no injected error."""
+    alone = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
+    small = tmp_path / full
+    small.mkdir()
+    mount = f"mount -t tmpfs -o size=64k none '{small}'"
+    if subprocess.run([*alone, mount], capture_output=True, check=False).returncode:
+        pytest.skip("this machine mounts nothing in a namespace of its own")
+    root = make_dataset(tmp_path / "bids", scan, ["01"])
+    line = command(root, tmp_path / "out", "--work-dir", str(tmp_path / "work"))
+    done = subprocess.run(
+        [*alone, f'{mount} && exec "$@"', "sh", *line],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 5, done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_many_write_into_one_folder_at_once(scan, tmp_path):
     labels = [f"{number:02d}" for number in range(WRITERS)]
     root, out = make_dataset(tmp_path / "bids", scan, labels), tmp_path / "out"

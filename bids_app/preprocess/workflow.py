@@ -73,11 +73,13 @@ def _plugin(nprocs: int) -> Any:
 
 
 def _quiet_nipype() -> None:
-    """Let Nipype's messages go through the app's logging, and only what matters."""
+    """Keep Nipype from the terminal: what fails is said in words, and its crash files lie in the work folder."""
     levels = dict.fromkeys(("workflow_level", "utils_level", "interface_level"), "ERROR")
     nipype.config.update_config({"logging": {**levels, "log_to_file": "false"}})
     nipype.logging.update_logging(nipype.config)
-    logging.getLogger("nipype").handlers.clear()
+    own = logging.getLogger("nipype")
+    own.handlers[:] = [logging.NullHandler()]
+    own.propagate = False
 
 
 def _settings(folder: Path) -> dict[str, dict[str, Any]]:
