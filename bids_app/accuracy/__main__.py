@@ -18,7 +18,7 @@ from ..segment import Segmenter
 from .cords import cord_agreement
 from .real import false_lesions, painted_lesions, recall, retest
 from .scans import read_scans
-from .simulated import PARTICIPANTS, report
+from .simulated import PARTICIPANTS, SUBSETS, report
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -38,6 +38,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--participants", type=int, default=PARTICIPANTS, help="simulated participants; 0: none"
     )
+    parser.add_argument(
+        "--alone",
+        action="store_true",
+        help="on simulated participants, look at T2Sag alone, beside the baseline",
+    )
     parser.add_argument("--workers", type=int, default=2, help="processes that simulate")
     options = parser.parse_args(argv)
     segmenters, baselines = (
@@ -55,7 +60,8 @@ def main(argv: list[str] | None = None) -> int:
         say(retest(results))
         say(cord_agreement(options.data))
     if options.participants:
-        say(report(segmenters, baselines, options.participants, options.workers))
+        subsets = SUBSETS[:1] if options.alone else SUBSETS
+        say(report(segmenters, baselines, options.participants, options.workers, subsets))
     return 0
 
 

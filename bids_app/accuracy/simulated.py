@@ -106,7 +106,11 @@ def mean_score(
 
 
 def report(
-    segmenters: Sequence[Segmenter], baselines: Sequence[Segmenter], count: int, workers: int
+    segmenters: Sequence[Segmenter],
+    baselines: Sequence[Segmenter],
+    count: int,
+    workers: int,
+    subsets: Sequence[tuple[str, ...]] = SUBSETS,
 ) -> Iterator[str]:
     """Yield the table over subsets of sequences, and the comparison with a T2Sag baseline where its weights are given."""
     yield (
@@ -121,7 +125,7 @@ def report(
         + "\t".join(f"F1 {name}" for name in RULES)
         + "\tfalse lesions a lesion-free participant"
     )
-    table = {names: mean_score(people, names, segmenters) for names in SUBSETS}
+    table = {names: mean_score(people, names, segmenters) for names in subsets}
     for names, scores in table.items():
         yield _row("+".join(names) if names != SLOTS else "all six", scores, ill)
     yield from _non_inferior(table, ill)
@@ -142,7 +146,7 @@ def _row(title: str, scores: Scores, ill: NDArray[np.bool_]) -> str:
 
 
 def _non_inferior(table: Mapping[tuple[str, ...], Scores], ill: NDArray[np.bool_]) -> Iterator[str]:
-    for fewer, more in itertools.pairwise(SUBSETS):
+    for fewer, more in itertools.pairwise(table):
         found = compare(table[more]["iou20"][ill], table[fewer]["iou20"][ill])
         added = "+".join(name for name in more if name not in fewer)
         verdict = "non-inferior" if found.low > -MARGIN else "NOT non-inferior"
