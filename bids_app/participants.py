@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shlex
+import shutil
 import time
 import traceback
 from collections import defaultdict, deque
@@ -21,7 +22,7 @@ from . import __version__
 from .cards import SHIPPED, localiser_version, read_card
 from .errors import ExitCode, MscordError, UnitError
 from .files import writing
-from .given import check_derivatives, given_cords
+from .given import given_cords
 from .machine import share
 from .options import Options
 from .pages import page_of, sections_of
@@ -48,17 +49,19 @@ class Participants:
     """Takes the units of all chosen participants through the rooms, session by session."""
 
     def __init__(
-        self, options: Options, found: Discovery, command: Sequence[str], started: datetime, work: Path
+        self,
+        options: Options,
+        found: Discovery,
+        command: Sequence[str],
+        started: datetime,
+        work: Path,
+        advance: Callable[[], None],
     ) -> None:
-        self.options, self.found, self.command, self.started, self.work = (
-            options,
-            found,
-            command,
-            started,
-            work,
-        )
+        self.options, self.found, self.command = options, found, command
+        self.started, self.work = started, work
+        #: Called when a unit has come out of the network, or has failed.
+        self.advance = advance
         self.card = read_card(options.weights or SHIPPED / "lesion.safetensors")
-        check_derivatives(options.derivatives)
         self.sct: str | None = None
         if options.cord != "builtin":
             self.sct = require_sct() if options.cord == "sct" else sct_version()
@@ -139,6 +142,7 @@ class Participants:
             # Their part of the page is there now.
             told += [_as_kept(outcome) for outcome in outcomes]
             self.outcomes += outcomes
+            self._clear_work(outcomes)
             self._stop_at(outcomes)
         sessions_told = {session_of(outcome) for outcome in told}
         clear(label, self.options, lambda session: session not in sessions_told)
@@ -149,6 +153,12 @@ class Participants:
             self._publish(label, [*told, *unusable], [*own, *unusable], files)
         self.outcomes += unusable
         self._stop_at(unusable)
+
+    def _clear_work(self, outcomes: Sequence[Outcome]) -> None:
+        """Remove intermediate files that nobody asked to keep: the disk for temporary files may be small."""
+        for outcome in outcomes:
+            if self.options.work_dir is None and outcome.unit:
+                shutil.rmtree(self.work / outcome.unit.name, ignore_errors=True)
 
     def _write(
         self, outcomes: list[Outcome]
@@ -218,7 +228,13 @@ class Participants:
 
     def _sessions(self) -> Iterator[list[Outcome]]:
         """Yield the outcomes of each session in order."""
-        for _, outcomes in groupby(self._units(), key=_key):
+
+        def counted() -> Iterator[Outcome]:
+            for outcome in self._units():
+                self.advance()
+                yield outcome
+
+        for _, outcomes in groupby(counted(), key=_key):
             yield list(outcomes)
 
     def _units(self) -> Iterator[Outcome]:
