@@ -58,7 +58,15 @@ def test_all_that_is_wrong_with_a_command_line_is_said_at_once(root, tmp_path, c
     ]  # fmt: skip
     assert cli.main([*line, *(["--dry-run"] if dry else [])]) == 2
     said = caplog.text
-    words = ("6 things are in the way", "file is a file", "no folder", "weights none", "SCT", "cuda:77", "called 03")
+    words = (
+        "6 things are in the way",
+        "file is a file",
+        "no folder",
+        "weights none",
+        "SCT",
+        "cuda:77",
+        "called 03",
+    )
     assert all(word in said for word in words), said
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bids", "file"]
 
