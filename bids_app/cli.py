@@ -57,6 +57,8 @@ def parser() -> configargparse.ArgumentParser:
     add("output_dir", type=Path, help="where the derivatives go")
     add("analysis_level", choices=("participant", "group"), help="participant first, then group")
     add("--version", action="version", version=f"mscord {__version__}")
+    add("--self-test", action="store_true", default=argparse.SUPPRESS,
+        help="segment a phantom that ships, check the answer, and stop")  # fmt: skip
     _add_choice(result.add_argument_group("what to work on").add_argument)
     _add_method(result.add_argument_group("how").add_argument)
     _add_machine(result.add_argument_group("machine").add_argument)
@@ -120,6 +122,10 @@ def _add_machine(add: Callable[..., object]) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run ``mscord``; returns the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if "--self-test" in arguments:
+        from .selftest.command import main as self_test
+
+        return self_test(arguments)
     line = parser()
     try:
         check_variables(os.environ, [field.name for field in fields(Options)])
