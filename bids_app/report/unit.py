@@ -10,7 +10,10 @@ from pathlib import Path
 
 from ..errors import MscordError
 from ..records import Failed, Image, Kept, Lesion, Outcome, Segmented, Unit
-from .pictures import Pictures, draw_unit, height_words
+from ..vertebrae import NAMES
+from .arrays import read_crop
+from .pictures import Pictures, draw_unit, height_words, pictures_per_unit
+from .viewer import Viewer, view_of
 
 _LOG = logging.getLogger(__name__)
 
@@ -19,6 +22,19 @@ _ALIGNMENTS = {
     "rigid": "rigid (moved onto the reference)",
     "header": "by the scanner's coordinates alone",
 }
+
+
+#: Headings of the table of lesions, with the class of their cells.
+LESION_HEADINGS = (
+    ("Lesion", ""),
+    ("Vertebral level", ""),
+    ("Volume (mm³)", "number"),
+    ("Length along the cord (mm)", "number"),
+    ("Highest probability", "number"),
+    ("Mean probability", "number"),
+    ("Sequences that cover it", ""),
+    ("Centre (mm, scanner coordinates)", ""),
+)
 
 
 @dataclass(frozen=True)
@@ -42,7 +58,9 @@ class LesionRow:
     volume_mm3: float
     length_mm: float
     position: str
+    height_mm: float
     vertebral_level: str
+    level_order: int | str
     probability: float
     mean_probability: float
     sequences: str
@@ -58,6 +76,8 @@ class UnitView:
     failure : Failed or None
     pictures : Pictures or None
         None for a failed unit, and where ``no_pictures`` says why they could not be drawn.
+    viewer : Viewer or None
+        None where there are no pictures.
     made : sequence of (str, str)
         How its result was made: name and value.
     """
@@ -69,11 +89,12 @@ class UnitView:
     lesions: Sequence[LesionRow] = ()
     pictures: Pictures | None = None
     no_pictures: str = ""
+    viewer: Viewer | None = None
     made: Sequence[tuple[str, str]] = field(default_factory=tuple)
 
 
-def view_unit(outcome: Outcome, limit: int) -> UnitView:
-    """Return what the page shows of an outcome with a unit.
+def view_unit(outcome: Outcome, units: int) -> UnitView:
+    """Return what the page shows of an outcome with a unit; ``units`` share the page.
 
     A unit whose pictures cannot be drawn keeps its tables, and the page says why.
     """
@@ -85,7 +106,7 @@ def view_unit(outcome: Outcome, limit: int) -> UnitView:
         rows = [_found_row(unit, i, "see the sidecars of the results") for i in unit.images]
         lost = "they were on a page of an earlier run that is gone; --force makes them anew"
         return UnitView(_title(unit), rows, summary=_summary(outcome), no_pictures=lost)
-    pictures, problem = _pictures(outcome, limit)
+    pictures, viewer, problem = _pictures(outcome, units)
     shown: dict[int, int] = {}
     for position, figure in enumerate(pictures.levels if pictures else (), start=1):
         for number in figure.lesions:
@@ -97,6 +118,7 @@ def view_unit(outcome: Outcome, limit: int) -> UnitView:
         lesions=[_lesion_row(lesion, shown) for lesion in outcome.lesions],
         pictures=pictures,
         no_pictures=problem,
+        viewer=viewer,
         made=_made(outcome),
     )
 
@@ -108,10 +130,11 @@ def count_words(number: int, word: str) -> str:
     return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
-def _pictures(outcome: Segmented, limit: int) -> tuple[Pictures | None, str]:
+def _pictures(outcome: Segmented, units: int) -> tuple[Pictures | None, Viewer | None, str]:
     # A picture that fails must not take the page along, and with it the failures that the page lists.
     try:
-        return draw_unit(outcome, limit), ""
+        crop = read_crop(outcome)
+        return draw_unit(outcome, crop, pictures_per_unit(units)), view_of(outcome, crop, units), ""
     except MscordError as error:
         reason = str(error)
     except OSError as error:
@@ -119,7 +142,7 @@ def _pictures(outcome: Segmented, limit: int) -> tuple[Pictures | None, str]:
     except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
         reason = f"{type(error).__name__}: {error}"
     _LOG.warning("No pictures of %s: %s", outcome.prepared.unit.name, reason)
-    return None, reason
+    return None, None, reason
 
 
 def _title(unit: Unit) -> str:
@@ -192,7 +215,9 @@ def _lesion_row(lesion: Lesion, shown: Mapping[int, int]) -> LesionRow:
         volume_mm3=lesion.volume_mm3,
         length_mm=lesion.length_mm,
         position=f"{across} {abs(x):.1f}, {ahead} {abs(y):.1f}, {height_words(z)}",
+        height_mm=z,
         vertebral_level=lesion.vertebral_level or "unknown",
+        level_order=NAMES.index(lesion.vertebral_level) if lesion.vertebral_level in NAMES else "",
         probability=lesion.probability,
         mean_probability=lesion.mean_probability,
         sequences=", ".join(lesion.sequences),
