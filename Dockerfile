@@ -14,7 +14,7 @@ ARG TORCH_SPEC="torch==2.13.0"
 ARG TORCH_INDEX_URL=""
 RUN --mount=type=cache,target=/root/.cache/pip \
     /opt/mscord/bin/pip install ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} "$TORCH_SPEC"
-COPY setup.cfg pyproject.toml README.md LICENSE /src/
+COPY setup.cfg pyproject.toml README.md LICENSE NOTICE /src/
 COPY bids_app /src/bids_app
 RUN --mount=type=cache,target=/root/.cache/pip /opt/mscord/bin/pip install /src
 

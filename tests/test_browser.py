@@ -110,7 +110,7 @@ def test_the_table_sorts(visit):
     def volumes():
         return [
             float(text)
-            for text in visit.page.locator("table.sortable tbody td:nth-child(3)").all_inner_texts()
+            for text in visit.page.locator("table.sortable tbody td:nth-child(5)").all_inner_texts()
         ]
 
     heading.click()

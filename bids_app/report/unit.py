@@ -28,13 +28,20 @@ _ALIGNMENTS = {
 LESION_HEADINGS = (
     ("Lesion", ""),
     ("Vertebral level", ""),
+    ("Side", ""),
+    ("Part of the cord", ""),
     ("Volume (mm³)", "number"),
-    ("Length along the cord (mm)", "number"),
+    ("Length (mm)", "number"),
     ("Highest probability", "number"),
     ("Mean probability", "number"),
+    ("Spread under noise", "number"),
+    ("Calibrated probability", "number"),
+    ("Rests on", ""),
     ("Sequences that cover it", ""),
     ("Centre (mm, scanner coordinates)", ""),
 )
+#: Shades of the heat row, from the lowest probability up: one hue, so that it is read by lightness alone.
+_SHADES = 8
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,27 @@ class ImageRow:
     use: str
     alignment: str
     reason: str
+
+
+@dataclass(frozen=True)
+class Heat:
+    """One cell of a heat row: the mean probability of a lesion when the network sees less.
+
+    Attributes
+    ----------
+    name : str
+        What it sees: ``all``, ``without STIR``...
+    value : float
+    shade : int
+        0 (lowest) to 7.
+    kept : bool
+        Whether the value is enough for a lesion.
+    """
+
+    name: str
+    value: float
+    shade: int
+    kept: bool
 
 
 @dataclass(frozen=True)
@@ -65,6 +93,12 @@ class LesionRow:
     mean_probability: float
     sequences: str
     level: int | None
+    side: str
+    column: str
+    noise_sd: float | None
+    calibrated: float | None
+    heat: Sequence[Heat]
+    rests_on: str
 
 
 @dataclass(frozen=True)
@@ -78,6 +112,8 @@ class UnitView:
         None for a failed unit, and where ``no_pictures`` says why they could not be drawn.
     viewer : Viewer or None
         None where there are no pictures.
+    least_mean : float
+        Lowest mean probability of a lesion.
     made : sequence of (str, str)
         How its result was made: name and value.
     """
@@ -90,6 +126,7 @@ class UnitView:
     pictures: Pictures | None = None
     no_pictures: str = ""
     viewer: Viewer | None = None
+    least_mean: float = 0.0
     made: Sequence[tuple[str, str]] = field(default_factory=tuple)
 
 
@@ -115,10 +152,11 @@ def view_unit(outcome: Outcome, units: int) -> UnitView:
         title=_title(unit),
         images=[_used_row(outcome, image) for image in unit.images],
         summary=_summary(outcome),
-        lesions=[_lesion_row(lesion, shown) for lesion in outcome.lesions],
+        lesions=[_lesion_row(lesion, shown, outcome) for lesion in outcome.lesions],
         pictures=pictures,
         no_pictures=problem,
         viewer=viewer,
+        least_mean=max(outcome.least_mean, outcome.threshold),
         made=_made(outcome),
     )
 
@@ -207,7 +245,35 @@ def _size(image: Image) -> str:
     return f"{shape} voxels of {spacing} mm"
 
 
-def _lesion_row(lesion: Lesion, shown: Mapping[int, int]) -> LesionRow:
+def heat_of(lesion: Lesion, outcome: Segmented) -> list[Heat]:
+    """Return the heat row of a lesion; none where nothing could be left out."""
+    if not lesion.support:
+        return []
+    least = max(outcome.least_mean, outcome.threshold)
+    values = {"all": lesion.mean_probability, **lesion.support}
+    return [
+        Heat(name, value, min(int(value * _SHADES), _SHADES - 1), value >= least)
+        for name, value in values.items()
+    ]
+
+
+def rests_on(lesion: Lesion, heat: Sequence[Heat]) -> str:
+    """Return in words without which sequences a lesion would be missed."""
+    if not heat:
+        return "one sequence only"
+    needed = [
+        cell.name.removeprefix("without ")
+        for cell in heat
+        if cell.name.startswith("without ") and not cell.kept
+    ]
+    left_out = sum(cell.name.startswith("without ") for cell in heat)
+    if not needed:
+        return "no single sequence"
+    return "all together" if len(needed) == left_out else " and ".join(needed)
+
+
+def _lesion_row(lesion: Lesion, shown: Mapping[int, int], outcome: Segmented) -> LesionRow:
+    heat = heat_of(lesion, outcome)
     x, y, z = lesion.position_mm
     across, ahead = "R" if x >= 0 else "L", "A" if y >= 0 else "P"
     return LesionRow(
@@ -222,6 +288,12 @@ def _lesion_row(lesion: Lesion, shown: Mapping[int, int]) -> LesionRow:
         mean_probability=lesion.mean_probability,
         sequences=", ".join(lesion.sequences),
         level=shown.get(lesion.index),
+        side=lesion.side or "unknown",
+        column=lesion.column or "unknown",
+        noise_sd=lesion.noise_sd,
+        calibrated=lesion.calibrated,
+        heat=heat,
+        rests_on=rests_on(lesion, heat),
     )
 
 
