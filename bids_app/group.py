@@ -244,7 +244,10 @@ def _lesions(row: Row, folder: Path) -> list[Row]:
     row |= {"lesions": len(found), "volume_mm3": float(sum(volumes))}
     names = [column.name for column in _OF_LESION]
     keys = {column.name: row[column.name] for column in _KEYS}
-    return [keys | {name: None if line[name] == MISSING else line[name] for name in names} for line in found]
+    return [
+        keys | {name: None if line.get(name, MISSING) == MISSING else line[name] for name in names}
+        for line in found
+    ]
 
 
 def _string(value: object) -> str | None:

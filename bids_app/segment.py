@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from . import space, vertebrae
+from . import quarters, space, support, vertebrae
 from .cards import SHIPPED, Operating
 from .errors import EnvironmentFault, UnitError
 from .files import writing
@@ -117,6 +118,7 @@ class Segmenter:
         began = time.perf_counter()
         crop = read_crop(prepared)
         probability, instances, lesions = self.find(crop, first_index)
+        lesions = self.supported(crop, instances, lesions)
         maps = folder / "lesions.npz"
         part = folder / "lesions.part.npz"
         with writing(maps):
@@ -147,6 +149,40 @@ class Segmenter:
         Windows without any cord are not looked at; a sequence takes part in the windows where it shows some of the cord.
         Its signal is taken relative to the cord of the window, as in training.
         """
+        cut = self._cut(crop)
+        found = iter(self.predictor([sample for sample in cut.samples if sample is not None]))
+        return cut.blend(
+            [None if sample is None else next(found) for sample in cut.samples]
+        ) * crop.coverage.any(axis=0)
+
+    def supported(
+        self, crop: Crop, instances: NDArray[np.int32], lesions: Sequence[Lesion]
+    ) -> tuple[Lesion, ...]:
+        """Return lesions with the sequences that they rest on, their steadiness and their calibrated probability.
+
+        Only windows with a lesion are looked at again; their encoders run once, whatever is left out.
+        """
+        if not lesions:
+            return ()
+        cut = self._cut(crop)
+        marked = cut.pad(instances > 0)
+        variants = support.variants_of(crop.sequences)
+        decoded: list[list[NDArray[np.float32] | None]] = [
+            self.predictor.variants(sample, list(variants.values()))
+            if sample is not None and marked[place].any()
+            else [None] * len(variants)
+            for sample, place in zip(cut.samples, cut.places, strict=True)
+        ]
+        maps = {}
+        for row, (name, variant) in enumerate(variants.items()):
+            results = [one[row] for one in decoded]
+            kept = [SLOTS.index(sequence) not in variant.without for sequence in crop.sequences]
+            maps[name] = cut.blend(results) * crop.coverage[kept].any(axis=0)
+        values = support.means(instances, maps, [lesion.index for lesion in lesions])
+        calibration = self.weights.card.calibration
+        return tuple(support.told(lesion, values[lesion.index], calibration) for lesion in lesions)
+
+    def _cut(self, crop: Crop) -> _Cut:
         images, coverage, cord, inner = _padded(crop)
         slots = [SLOTS.index(name) for name in crop.sequences]
         kind = self.weights.network.config.intensity
@@ -154,18 +190,48 @@ class Segmenter:
         samples = [
             _sample(kind, slots, images[:, *place], coverage[:, *place], cord[place]) for place in places
         ]
-        found = iter(self.predictor([sample for sample in samples if sample is not None]))
+        return _Cut(places, samples, cord, inner)
 
-        def whole(sample: Sample | None, place: Place) -> FloatArray | None:
-            if sample is None:
+
+@dataclass(frozen=True, eq=False)
+class _Cut:
+    """A crop cut into windows.
+
+    Attributes
+    ----------
+    places : list of tuple of slice
+    samples : list of Sample or None
+        What the network sees of each; None where it shows no cord.
+    cord : array, shape (48, 48, M)
+        Padded along the cord.
+    inner : slice
+        Where the crop lies in ``cord``.
+    """
+
+    places: list[Place]
+    samples: list[Sample | None]
+    cord: FloatArray
+    inner: slice
+
+    def pad(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return a mask of the crop as the windows see it."""
+        result = np.zeros(self.cord.shape, bool)
+        result[..., self.inner] = mask
+        return result
+
+    def blend(self, results: Sequence[FloatArray | None]) -> NDArray[np.float32]:
+        """Return a map of the crop from what was found around the cord of each window; None counts as 0."""
+        waiting = iter(results)
+
+        def whole(place: Place) -> FloatArray | None:
+            found = next(waiting)
+            if found is None:
                 return None
             result = np.zeros(WINDOW, np.float32)
-            result[space.around_cord(cord[place])] = next(found)
+            result[space.around_cord(self.cord[place])] = found
             return result
 
-        results = iter([whole(*pair) for pair in zip(samples, places, strict=True)])
-        blended = tiled(cord.shape, WINDOW, lambda _: next(results))
-        return np.asarray(blended[..., inner] * crop.coverage.any(axis=0), np.float32)
+        return np.asarray(tiled(self.cord.shape, WINDOW, whole)[..., self.inner], np.float32)
 
 
 def _sample(
@@ -253,6 +319,7 @@ def find_lesions(
         covering = tuple(
             name for row, name in enumerate(crop.sequences) if crop.coverage[row][inside].mean() >= 0.5
         )
+        side, column = quarters.of_lesion(inside, crop.cord)
         lesions.append(
             Lesion(
                 index=number,
@@ -262,6 +329,9 @@ def find_lesions(
                 probability=float(values.max()),
                 mean_probability=float(values.mean()),
                 sequences=covering,
+                side=side,
+                column=column,
+                from_top_mm=quarters.from_top_mm(inside, crop.cord, crop.starts),
                 vertebral_level="" if crop.levels is None else vertebrae.of_lesion(inside, crop.levels),
             )
         )

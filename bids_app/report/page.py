@@ -13,9 +13,9 @@ from markupsafe import Markup
 from .. import files
 from ..pages import page_of, sections_of
 from ..records import Discovery, Failed, Kept, Outcome, Segmented
+from .bundle import packed_program, script_hash
 from .draw import CORD_COLOUR, LESION_COLOUR, NO_DATA_COLOUR
-from .pictures import pictures_per_unit
-from .unit import count_words, view_unit
+from .unit import LESION_HEADINGS, count_words, view_unit
 
 #: Stands on every page.
 RESEARCH_USE = "Research use only, not for diagnosis."
@@ -107,8 +107,9 @@ def _render(
         if problem.participant in (None, participant) and problem.message not in told
     ]
     units = sum(unit.participant == participant for unit in discovery.units)
-    limit = pictures_per_unit(max(units, len(done)))
-    sections = [_section(outcome, limit, kept) for outcome in outcomes if outcome.unit is not None]
+    units = max(units, len(done))
+    sections = [_section(outcome, units, kept) for outcome in outcomes if outcome.unit is not None]
+    script = _script()
     text = (
         _environment()
         .get_template("participant.html")
@@ -123,6 +124,9 @@ def _render(
             several=len(done) > 1,
             unused=[image for image in discovery.unused if image.participant == participant],
             run=run,
+            script=Markup(script),
+            script_hash=Markup(script_hash(script)),
+            program=packed_program() if any('class="viewer"' in section for section in sections) else "",
             colours={"lesion": LESION_COLOUR, "cord": CORD_COLOUR, "no_data": NO_DATA_COLOUR},
         )
     )
@@ -139,7 +143,12 @@ def _environment() -> jinja2.Environment:
     )
 
 
-def _section(outcome: Outcome, limit: int, kept: Mapping[str, str]) -> Markup:
+def _script() -> str:
+    """Return the script of the page."""
+    return "".join((_TEMPLATES / name).read_text(encoding="utf-8") for name in ("tables.js", "viewer.js"))
+
+
+def _section(outcome: Outcome, units: int, kept: Mapping[str, str]) -> Markup:
     """Return what the page shows of a unit: drawn now, or as it stood on the page before."""
     assert outcome.unit is not None
     name = outcome.unit.name
@@ -149,7 +158,7 @@ def _section(outcome: Outcome, limit: int, kept: Mapping[str, str]) -> Markup:
     text = (
         _environment()
         .get_template("unit.html")
-        .render(name=name, unit=view_unit(outcome, limit), anchor=anchor)
+        .render(name=name, unit=view_unit(outcome, units), anchor=anchor, headings=LESION_HEADINGS)
     )
     return Markup(text)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..records import Segmented
 from ..space import SPACING_MM
-from .arrays import PLANE_NAMES, Crop, Native, View, grey_limits, read_crop, read_native
+from .arrays import PLANE_NAMES, Crop, Native, View, grey_limits, read_native
 from .choose import Choice, choose_slices
 from .draw import Picture, Ruler, draw_pair, own_settings
 
@@ -63,12 +63,14 @@ def pictures_per_unit(units: int) -> int:
     return max(LEAST_PICTURES, min(MOST_PICTURES, 2 * MOST_PICTURES // max(units, 1)))
 
 
-def draw_unit(segmented: Segmented, limit: int) -> Pictures:
+def draw_unit(segmented: Segmented, crop: Crop, limit: int) -> Pictures:
     """Draw a unit.
 
     Parameters
     ----------
     segmented : Segmented
+    crop : Crop
+        What `arrays.read_crop` returns of it.
     limit : int
         At most this many levels, and this many slices of the reference.
 
@@ -77,7 +79,6 @@ def draw_unit(segmented: Segmented, limit: int) -> Pictures:
     BadImageError, OSError, KeyError, ValueError, zipfile.BadZipFile
         A file of the unit cannot be read any more.
     """
-    crop = read_crop(segmented)
     sequences = segmented.prepared.sequences
     levels = choose_slices(crop.instances, 2, limit, step=round(LEVEL_STEP_MM / SPACING_MM))
     native = read_native(segmented, crop)
