@@ -8,7 +8,7 @@ import shutil
 import time
 import traceback
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -43,6 +43,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 #: Participant and session.
 Key = tuple[str, str | None]
+#: A unit on its way: in a worker, or with an outcome already.
+Entry = tuple[PrepareRequest, Future[Prepared]] | Outcome
 
 
 class Participants:
@@ -239,7 +241,7 @@ class Participants:
 
     def _units(self) -> Iterator[Outcome]:
         """Yield units as they come out of the network, while workers prepare the next ones."""
-        waiting: deque[tuple[PrepareRequest, Future[Prepared]] | Outcome] = deque()
+        waiting: deque[Entry] = deque()
         workers = Workers(self.share.workers)
         numbers: dict[Key, int] = {}
         try:
@@ -247,17 +249,15 @@ class Participants:
                 for entry in self._entries(key, list(group), workers):
                     waiting.append(entry)
                     while len(waiting) > self.share.workers:
-                        yield self._next(waiting.popleft(), workers, numbers)
+                        yield self._next(waiting, workers, numbers)
             while waiting:
-                yield self._next(waiting.popleft(), workers, numbers)
+                yield self._next(waiting, workers, numbers)
         except BaseException:
             workers.abort()
             raise
         workers.stop()
 
-    def _entries(
-        self, key: Key, units: list[Unit], workers: Workers
-    ) -> Iterator[tuple[PrepareRequest, Future[Prepared]] | Outcome]:
+    def _entries(self, key: Key, units: list[Unit], workers: Workers) -> Iterator[Entry]:
         """Yield the units of a session: kept, or handed to a worker."""
         # An image that cannot be read fails its unit later, in words.
         with suppress(OSError):
@@ -309,11 +309,12 @@ class Participants:
 
     def _next(
         self,
-        item: tuple[PrepareRequest, Future[Prepared]] | Outcome,
+        waiting: deque[Entry],
         workers: Workers,
         numbers: dict[Key, int],
     ) -> Outcome:
-        """Return the outcome of the unit that has waited longest."""
+        """Return the outcome of the unit that has waited longest, and take it from those that wait."""
+        item = waiting.popleft()
         if not isinstance(item, tuple):
             return item
         request, future = item
@@ -325,6 +326,8 @@ class Participants:
                 log.warning("%s: %s is left out: %s", request.unit.name, path.name, reason)
             for path, doubt in prepared.doubts.items():
                 log.warning("%s: %s", path.name, doubt)
+            if self.segmenter.takes_many:
+                self.segmenter.look_ahead([prepared, *_ready(waiting)])
             return self.segmenter.segment(prepared, self.work / request.unit.name, numbers.get(key, 0) + 1)
 
         result = self._attempt(request.unit, work)
@@ -351,6 +354,12 @@ class Participants:
                 unit,
                 traceback.format_exc(),
             )
+
+
+def _ready(waiting: Iterable[Entry]) -> list[Prepared]:
+    """Return what the workers have finished of the units that wait."""
+    futures = [entry[1] for entry in waiting if isinstance(entry, tuple)]
+    return [future.result() for future in futures if future.done() and not future.exception()]
 
 
 def _key(outcome: Outcome) -> Key:

@@ -152,6 +152,21 @@ def test_another_setting_or_force_redoes_everything(dataset, out):
     assert redone(before, out) == everything
 
 
+def test_units_that_go_through_the_network_together_end_the_same(dataset, finished, tmp_path, monkeypatch):
+    """What is done on a GPU, here on the CPU."""
+    from bids_app.segment import Segmenter
+
+    seen = []
+    whole = Segmenter.look_ahead
+    monkeypatch.setattr(Segmenter, "takes_many", True)
+    monkeypatch.setattr(
+        Segmenter, "look_ahead", lambda own, units: seen.append(len(units)) or whole(own, units)
+    )
+    assert run(dataset, tmp_path / "out") == 0
+    assert results(tmp_path / "out") == results(finished)
+    assert len(seen) == 3
+
+
 @pytest.mark.parametrize("damage", ["gone", "changed", "page", "record"])
 def test_what_was_damaged_is_made_again_as_it_was(dataset, finished, out, damage):
     mask = next((out / "sub-02/anat").glob("*label-lesion*mask.nii.gz"))
