@@ -6,7 +6,7 @@ DEMO ?= demo
 STAMP := $(VENV)/.installed
 SHELL := /bin/bash
 
-.PHONY: demo test lint types unit agreement figures accuracy alignment fields benchmark pictures clean
+.PHONY: demo test lint types unit agreement container locks figures accuracy alignment fields benchmark pictures clean
 
 # torch goes first and alone: pinned exactly, a resolver takes the CPU build where one is offered.
 $(STAMP): setup.cfg pyproject.toml
@@ -54,6 +54,18 @@ $(VENV)-agreement/.installed:
 	$(PYTHON) -m venv $(VENV)-agreement
 	$(VENV)-agreement/bin/python -m pip install --quiet "panoptica>=2,<3" "pytest>=8,<10" "hypothesis>=6.100,<7"
 	@touch $@
+
+# The Docker image without SCT, built and run as the least privileged of users would, where an engine can be started.
+container:
+	@bash .ci/container
+
+# The versions and checksums that the images are built with, made anew from setup.cfg (needs uv).
+CPU_LINKS ?= https://download.pytorch.org/whl/cpu/torch/
+LOCK := uv pip compile --quiet --generate-hashes --no-header --no-annotate --python-version 3.11 --python-platform x86_64-unknown-linux-gnu
+locks:
+	$(LOCK) setup.cfg -o locks/cuda.txt
+	$(LOCK) setup.cfg locks/cpu.in --constraints locks/cuda.txt --find-links $(CPU_LINKS) -o locks/cpu.txt
+	$(LOCK) locks/build.in --constraints locks/cuda.txt -o locks/build.txt
 
 # Time and memory on a BIDS folder: make figures DATA=folder
 figures: $(STAMP)
