@@ -57,6 +57,8 @@ def parser() -> configargparse.ArgumentParser:
     add("output_dir", type=Path, help="where the derivatives go")
     add("analysis_level", choices=("participant", "group"), help="participant first, then group")
     add("--version", action="version", version=f"mscord {__version__}")
+    add("--self-test", action="store_true", default=argparse.SUPPRESS,
+        help="segment a phantom that ships, check the answer, and stop")  # fmt: skip
     _add_choice(result.add_argument_group("what to work on").add_argument)
     _add_method(result.add_argument_group("how").add_argument)
     _add_machine(result.add_argument_group("machine").add_argument)
@@ -76,6 +78,8 @@ def _add_choice(add: Callable[..., object]) -> None:
         add(f"--{name}-label", nargs="+", action="extend", default=[], metavar="LABEL", help=text)
     add("--bids-filter-file", type=Path, metavar="FILE",
         help='JSON that chooses images by sequence, such as {"T2Sag": {"acquisition": "sag"}}')  # fmt: skip
+    add("--bids-database-dir", type=Path, metavar="DIR",
+        help="keeps pybids' index of the whole dataset for other runs; without it each run indexes what it needs")  # fmt: skip
     add("--skip-bids-validation", action="store_true",
         help="do not ask bids-validator-deno, which is asked about whole datasets where it is installed")  # fmt: skip
 
@@ -118,6 +122,10 @@ def _add_machine(add: Callable[..., object]) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run ``mscord``; returns the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if "--self-test" in arguments:
+        from .selftest.command import main as self_test
+
+        return self_test(arguments)
     line = parser()
     try:
         check_variables(os.environ, [field.name for field in fields(Options)])
@@ -158,6 +166,7 @@ def options_from(arguments: configargparse.Namespace) -> Options:
         acquisition_label=_labels(arguments.acquisition_label, "acq-"),
         chunk_label=_labels(arguments.chunk_label, "chunk-"),
         bids_filter_file=_absolute(arguments.bids_filter_file),
+        bids_database_dir=_absolute(arguments.bids_database_dir),
         skip_bids_validation=arguments.skip_bids_validation,
         derivatives=tuple(path.absolute() for path in arguments.derivatives),
         work_dir=_absolute(arguments.work_dir),
@@ -215,10 +224,23 @@ def _end(number: int, frame: object) -> None:
     raise SystemExit(128 + number)
 
 
+class _Screen(logging.StreamHandler[TextIO]):
+    """Writes to whatever is the error output at the time: a progress bar puts itself before it, and the lines above itself."""
+
+    @property
+    def stream(self) -> TextIO:
+        """The error output."""
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, value: object) -> None:
+        """Pass over what the constructor sets."""
+
+
 def _set_up_log(loudness: int) -> None:
     """Say on the terminal what was asked for; the log file of the run gets everything."""
     lowest = min(logging.ERROR, max(logging.DEBUG, logging.INFO - 10 * loudness))
-    screen = logging.StreamHandler(sys.stderr)
+    screen = _Screen()
     screen.setLevel(lowest)
     # Others speak when something is wrong.
     logging.basicConfig(

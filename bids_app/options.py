@@ -20,6 +20,7 @@ class Options:
     acquisition_label: tuple[str, ...] = ()
     chunk_label: tuple[str, ...] = ()
     bids_filter_file: Path | None = None
+    bids_database_dir: Path | None = None
     derivatives: tuple[Path, ...] = ()
     skip_bids_validation: bool = False
     work_dir: Path | None = None

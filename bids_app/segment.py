@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,6 +104,26 @@ class Segmenter:
             )
         self.predictor = Predictor(self.weights.network, device)
         self.operating = self.weights.card.operating(threshold)
+        #: What `look_ahead` has found, by the path of the crop.
+        self.ahead: dict[Path, NDArray[np.float32]] = {}
+
+    @property
+    def takes_many(self) -> bool:
+        """Whether several units at once are quicker than one after the other: on a GPU, which one unit does not fill."""
+        return self.predictor.device.type == "cuda"
+
+    def look_ahead(self, units: Sequence[Prepared]) -> None:
+        """Run the network over several units together; `segment` then only has to cut their maps into lesions.
+
+        A unit that cannot be read is left to fail in its own turn, and so are all where memory is short.
+        """
+        crops: dict[Path, Crop] = {}
+        for unit in units:
+            if unit.crop not in self.ahead:
+                with suppress(Exception):
+                    crops[unit.crop] = read_crop(unit)
+        with suppress(UnitError):
+            self.ahead |= zip(crops, self.probabilities(list(crops.values())), strict=True)
 
     def segment(self, prepared: Prepared, folder: Path, first_index: int = 1) -> Segmented:
         """Find the lesions of a unit.
@@ -117,7 +138,7 @@ class Segmenter:
         """
         began = time.perf_counter()
         crop = read_crop(prepared)
-        probability, instances, lesions = self.find(crop, first_index)
+        probability, instances, lesions = self.find(crop, first_index, self.ahead.pop(prepared.crop, None))
         lesions = self.supported(crop, instances, lesions)
         maps = folder / "lesions.npz"
         part = folder / "lesions.part.npz"
@@ -137,10 +158,15 @@ class Segmenter:
         )
 
     def find(
-        self, crop: Crop, first_index: int = 1
+        self, crop: Crop, first_index: int = 1, probability: NDArray[np.float32] | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.int32], tuple[Lesion, ...]]:
-        """Return probability within the cord's zone and lesion numbers, both (48, 48, N), and the lesions."""
-        probability = self.probability(crop) * cord_zone(crop.cord)
+        """Return probability within the cord's zone and lesion numbers, both (48, 48, N), and the lesions.
+
+        Give the ``probability`` of the crop where it is known already.
+        """
+        if probability is None:
+            probability = self.probability(crop)
+        probability = probability * cord_zone(crop.cord)
         return probability, *find_lesions(probability, crop, self.operating, first_index)
 
     def probability(self, crop: Crop) -> NDArray[np.float32]:
@@ -149,11 +175,18 @@ class Segmenter:
         Windows without any cord are not looked at; a sequence takes part in the windows where it shows some of the cord.
         Its signal is taken relative to the cord of the window, as in training.
         """
-        cut = self._cut(crop)
-        found = iter(self.predictor([sample for sample in cut.samples if sample is not None]))
-        return cut.blend(
-            [None if sample is None else next(found) for sample in cut.samples]
-        ) * crop.coverage.any(axis=0)
+        return self.probabilities([crop])[0]
+
+    def probabilities(self, crops: Sequence[Crop]) -> list[NDArray[np.float32]]:
+        """Return the `probability` of several crops, whose windows a GPU takes together."""
+        cuts = [self._cut(crop) for crop in crops]
+        samples = [sample for cut in cuts for sample in cut.samples if sample is not None]
+        found = iter(self.predictor(samples))
+        return [
+            cut.blend([None if sample is None else next(found) for sample in cut.samples])
+            * crop.coverage.any(axis=0)
+            for cut, crop in zip(cuts, crops, strict=True)
+        ]
 
     def supported(
         self, crop: Crop, instances: NDArray[np.int32], lesions: Sequence[Lesion]

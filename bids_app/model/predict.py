@@ -68,6 +68,8 @@ class Predictor:
 
     def __init__(self, network: MultiSequenceNet, device: torch.device) -> None:
         self.network, self.device = network.to(device), device
+        #: Brings the next windows to a GPU while it works on these.
+        self.copies = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
 
     def __call__(self, samples: Sequence[Sample]) -> list[NDArray[np.float32]]:
         """Return the probability of the first output for each sample, shapes (X, Y, Z); all samples have one shape.
@@ -79,7 +81,9 @@ class Predictor:
         """
         together = 1 if self.device.type == "cpu" else TOGETHER
         pieces = [samples[first : first + together] for first in range(0, len(samples), together)]
-        return [one for piece in pieces for one in self._piece(piece)]
+        # All pieces are on their way before the first answer is waited for.
+        found = [one for piece in pieces for one in self._piece(piece)]
+        return [one.cpu().numpy() for one in found]
 
     def variants(self, sample: Sample, variants: Sequence[Variant]) -> list[NDArray[np.float32] | None]:
         """Return the probability of the first output for each variant, shapes (X, Y, Z); the encoders run once.
@@ -117,7 +121,7 @@ class Predictor:
             logits = self.network.decode(fused, noise)[0, 0]
         return np.asarray(torch.sigmoid(logits.float()).cpu().numpy())
 
-    def _piece(self, samples: Sequence[Sample]) -> list[NDArray[np.float32]]:
+    def _piece(self, samples: Sequence[Sample]) -> list[torch.Tensor]:
         try:
             return list(self._run(samples))
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
@@ -134,12 +138,11 @@ class Predictor:
         self.network.to(self.device)
         return self._piece(samples)
 
-    def _run(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
-        """Return probabilities, shape (B, X, Y, Z)."""
+    def _run(self, samples: Sequence[Sample]) -> torch.Tensor:
+        """Return probabilities, shape (B, X, Y, Z), on the device."""
         batch = self._batch(samples)
         with torch.inference_mode(), self._precision():
-            logits = self.network(batch)[:, 0]
-        return np.asarray(torch.sigmoid(logits.float()).cpu().numpy())
+            return torch.sigmoid(self.network(batch)[:, 0].float())
 
     def _batch(self, samples: Sequence[Sample]) -> Batch:
         return Batch(
@@ -151,7 +154,15 @@ class Predictor:
         )
 
     def _tensor(self, arrays: Sequence[NDArray[np.float32]]) -> torch.Tensor:
-        return torch.from_numpy(np.concatenate(arrays))[:, None].to(self.device)
+        here = torch.from_numpy(np.concatenate(arrays))[:, None]
+        if self.copies is None or self.device.type == "cpu":
+            return here.to(self.device)
+        now = torch.cuda.current_stream(self.device)
+        with torch.cuda.stream(self.copies):
+            there = here.pin_memory().to(self.device, non_blocking=True)
+        now.wait_stream(self.copies)
+        there.record_stream(now)
+        return there
 
     def _precision(self) -> AbstractContextManager[object]:
         """Half precision on a GPU that has it; single on a CPU, where it is the reference."""

@@ -70,10 +70,18 @@ def write_participants(folder: Path, labels: list[str], cohorts: list[str]) -> N
 
 
 def write_participant(
-    folder: Path, label: str, seed: int, sequences: tuple[str, ...], device: torch.device
+    folder: Path,
+    label: str,
+    seed: int,
+    sequences: tuple[str, ...],
+    device: torch.device,
+    half_mm: float | None = None,
 ) -> list[SimulatedImage]:
-    """Simulate one participant and write scans and masks; returns them. Without ``sequences`` they are drawn."""
-    images = simulate_participant(seed, sequences, device=device)
+    """Simulate one participant and write scans and masks; returns them. Without ``sequences`` they are drawn.
+
+    ``half_mm`` is half the length of the sagittal field of view, drawn as well where it is None.
+    """
+    images = simulate_participant(seed, sequences, half_mm, device)
     for one in images:
         entities, suffix = NAMES[one.sequence]
         if one.sequence == "T1" and one.plane == AXIAL:
