@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from .cards import SHIPPED, Operating
 from .errors import EnvironmentFault, UnitError
 from .files import writing
 from .model import checkpoint
-from .model.predict import Predictor, Sample
+from .model.predict import Predictor, Sample, Variant
 from .records import Lesion, Prepared, Segmented
 from .sequences import SLOTS
 from .space import FloatArray, Grid
@@ -197,9 +197,31 @@ class Segmenter:
         """
         if not lesions:
             return ()
+        variants = support.variants_of(crop.sequences)
+        values = self._means(crop, instances, lesions, variants)
+        calibration = self.weights.card.calibration
+        return tuple(support.told(lesion, values[lesion.index], calibration) for lesion in lesions)
+
+    def spread(
+        self, crop: Crop, instances: NDArray[np.int32], lesions: Sequence[Lesion], noise: float
+    ) -> dict[int, float]:
+        """Return the standard deviation of the mean probability of each lesion under noise at the bottleneck.
+
+        ``noise`` is a share of the standard deviation of the features there.
+        """
+        values = self._means(crop, instances, lesions, support.noisy(noise))
+        return {number: float(np.std(list(own.values()))) for number, own in values.items()}
+
+    def _means(
+        self,
+        crop: Crop,
+        instances: NDArray[np.int32],
+        lesions: Sequence[Lesion],
+        variants: Mapping[str, Variant],
+    ) -> dict[int, dict[str, float]]:
+        """Return the mean probability inside each lesion by variant."""
         cut = self._cut(crop)
         marked = cut.pad(instances > 0)
-        variants = support.variants_of(crop.sequences)
         decoded: list[list[NDArray[np.float32] | None]] = [
             self.predictor.variants(sample, list(variants.values()))
             if sample is not None and marked[place].any()
@@ -208,12 +230,9 @@ class Segmenter:
         ]
         maps = {}
         for row, (name, variant) in enumerate(variants.items()):
-            results = [one[row] for one in decoded]
             kept = [SLOTS.index(sequence) not in variant.without for sequence in crop.sequences]
-            maps[name] = cut.blend(results) * crop.coverage[kept].any(axis=0)
-        values = support.means(instances, maps, [lesion.index for lesion in lesions])
-        calibration = self.weights.card.calibration
-        return tuple(support.told(lesion, values[lesion.index], calibration) for lesion in lesions)
+            maps[name] = cut.blend([one[row] for one in decoded]) * crop.coverage[kept].any(axis=0)
+        return support.means(instances, maps, [lesion.index for lesion in lesions])
 
     def _cut(self, crop: Crop) -> _Cut:
         images, coverage, cord, inner = _padded(crop)

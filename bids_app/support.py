@@ -37,7 +37,12 @@ def variants_of(sequences: Sequence[str]) -> dict[str, Variant]:
         if ALONE in slots and len(slots) > 2:
             others = frozenset(slot for name, slot in slots.items() if name != ALONE)
             result[f"{ALONE} alone"] = Variant(others)
-    return result | {f"{_NOISY}{number}": Variant(noise=NOISE, seed=number) for number in range(PASSES)}
+    return result | noisy(NOISE)
+
+
+def noisy(noise: float) -> dict[str, Variant]:
+    """Return passes with noise at the bottleneck; ``noise`` is a share of the spread of the features there."""
+    return {f"{_NOISY}{number}": Variant(noise=noise, seed=number) for number in range(PASSES)}
 
 
 def means(

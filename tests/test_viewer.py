@@ -6,6 +6,7 @@ import base64
 import gzip
 import io
 import json
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -14,7 +15,9 @@ from test_report import LEFT_POSTERIOR_HIGH, discovery_of, run_of, scan, segment
 
 from bids_app import space
 from bids_app.files import checksum
+from bids_app.records import Alignment
 from bids_app.report import bundle, viewer, write_report
+from bids_app.report.alignment import comparisons
 from bids_app.report.arrays import read_crop
 from bids_app.report.viewer import view_of
 
@@ -103,3 +106,24 @@ def test_compressed_nifti_is_readable_by_others(unit):
     data = base64.b64decode(view_of(unit, read_crop(unit), 1).volumes["cord"])
     image = nib.Nifti1Image.from_stream(gzip.GzipFile(fileobj=io.BytesIO(data)))
     assert nib.aff2axcodes(image.affine) == ("L", "A", "S")
+
+
+def test_alignment_is_shown_before_and_after(tmp_path):
+    path, mask = scan(tmp_path, "sub-01_T2w")
+    moved, _ = scan(tmp_path, "sub-01_T2starw")
+    unit = segmented(tmp_path, [path, moved], mask, sequences=("T2Sag", "T2starAx"))
+    shift = np.eye(4)
+    shift[1, 3] = 3.0
+    way = Alignment(moved, shift, "rigid", "closer")
+    prepared = replace(unit.prepared, alignments={**unit.prepared.alignments, moved: way})
+    crop = read_crop(unit)
+    (one,) = comparisons(replace(unit, prepared=prepared), crop)
+    assert one.words == "moved by 3.0 mm at the middle of the cord and turned by 0.0 degrees"
+    assert [heading for heading, _ in one.pictures] == ["before", "after"]
+    (same,) = comparisons(unit, crop)
+    assert [heading for heading, _ in same.pictures] == ["as it was used"]
+    # The crop was cut without a transform here: what lay there before is what lies there now.
+    assert one.pictures[0][1].data == one.pictures[1][1].data == same.pictures[0][1].data
+    elsewhere = replace(crop, images=np.roll(crop.images, 6, axis=2))
+    (other,) = comparisons(replace(unit, prepared=prepared), elsewhere)
+    assert other.pictures[0][1].data != other.pictures[1][1].data

@@ -12,7 +12,7 @@ from ..errors import MscordError
 from ..records import Failed, Image, Kept, Lesion, Outcome, Segmented, Unit
 from ..vertebrae import NAMES
 from .arrays import read_crop
-from .pictures import Pictures, draw_unit, height_words, pictures_per_unit
+from .pictures import Pictures, and_words, draw_unit, height_words, pictures_per_unit
 from .viewer import Viewer, view_of
 
 _LOG = logging.getLogger(__name__)
@@ -269,7 +269,7 @@ def rests_on(lesion: Lesion, heat: Sequence[Heat]) -> str:
     left_out = sum(cell.name.startswith("without ") for cell in heat)
     if not needed:
         return "no single sequence"
-    return "all together" if len(needed) == left_out else " and ".join(needed)
+    return "all together" if len(needed) == left_out else and_words(needed)
 
 
 def _lesion_row(lesion: Lesion, shown: Mapping[int, int], outcome: Segmented) -> LesionRow:
