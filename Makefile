@@ -6,7 +6,7 @@ DEMO ?= demo
 STAMP := $(VENV)/.installed
 SHELL := /bin/bash
 
-.PHONY: demo test lint types unit agreement container locks figures accuracy alignment fields benchmark pictures clean
+.PHONY: demo test lint types unit agreement container locks figures site accuracy alignment fields benchmark pictures clean
 
 # torch goes first and alone: pinned exactly, a resolver takes the CPU build where one is offered.
 $(STAMP): setup.cfg pyproject.toml
@@ -74,6 +74,10 @@ figures: $(STAMP)
 # Time and memory beside targets and peers: writes benchmark.tsv and benchmark.svg into build/benchmark
 benchmark: $(STAMP)
 	$(BIN)/python -m bids_app.benchmark build/benchmark
+
+# What 10,000 participants would take, from a few that are measured
+site: $(STAMP)
+	$(BIN)/python -m bids_app.benchmark.site
 
 # How good the weights are: make accuracy [DATA=public development scans] [BASELINE=weights trained on T2Sag alone]
 accuracy: $(STAMP)

@@ -135,12 +135,12 @@ def main(argv: list[str] | None = None) -> int:
     if options.dry_run and options.level == "group":
         line.error("--dry-run is of the participant level")
     _set_up_log(options.verbose - options.quiet)
-    ensure_home()
     # A container that is stopped, or a job whose time is over, sends SIGTERM: end in order, and say so.
     signal.signal(signal.SIGTERM, _end)
-    from .pipeline import run
-
     try:
+        ensure_home()
+        from .pipeline import run
+
         return int(run(options, ["mscord", *arguments]))
     except MscordError as error:
         log.error("%s", error)

@@ -57,13 +57,16 @@ def main(argv: list[str] | None = None) -> int:
     """Run the self-test; returns the exit status."""
     options = parser().parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
-    ensure_home()
     try:
+        ensure_home()
         with tempfile.TemporaryDirectory(prefix="mscord-self-test-") as folder:
             run(Path(folder), options.device, options.cord)
     except MscordError as error:
         log.error("Self-test failed: %s", error)
         return int(error.exit_code)
+    except OSError as error:
+        log.error("Self-test failed: %s", error)
+        return int(ExitCode.ENVIRONMENT)
     except Exception:
         log.exception("Self-test failed, and not in a way that was foreseen.")
         return int(ExitCode.UNFORESEEN)
