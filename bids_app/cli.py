@@ -80,6 +80,8 @@ def _add_choice(add: Callable[..., object]) -> None:
         help='JSON that chooses images by sequence, such as {"T2Sag": {"acquisition": "sag"}}')  # fmt: skip
     add("--bids-database-dir", type=Path, metavar="DIR",
         help="keeps pybids' index of the whole dataset for other runs; without it each run indexes what it needs")  # fmt: skip
+    add("--qc", type=Path, metavar="FILE",
+        help="group level: decisions that group.html saved; what they exclude does not count")  # fmt: skip
     add("--skip-bids-validation", action="store_true",
         help="do not ask bids-validator-deno, which is asked about whole datasets where it is installed")  # fmt: skip
 
@@ -134,6 +136,8 @@ def main(argv: list[str] | None = None) -> int:
         line.error(str(error))
     if options.dry_run and options.level == "group":
         line.error("--dry-run is of the participant level")
+    if options.qc and options.level == "participant":
+        line.error("--qc is of the group level")
     _set_up_log(options.verbose - options.quiet)
     # A container that is stopped, or a job whose time is over, sends SIGTERM: end in order, and say so.
     signal.signal(signal.SIGTERM, _end)
@@ -176,6 +180,7 @@ def options_from(arguments: configargparse.Namespace) -> Options:
         threshold=arguments.threshold,
         nprocs=arguments.nprocs,
         mem_gb=arguments.mem_gb,
+        qc=_absolute(arguments.qc),
         force=arguments.force,
         stop_on_first_crash=arguments.stop_on_first_crash,
         dry_run=arguments.dry_run,

@@ -30,6 +30,7 @@ class Options:
     threshold: float | None = None
     nprocs: int = 1
     mem_gb: float = 4.0
+    qc: Path | None = None
     force: bool = False
     stop_on_first_crash: bool = False
     dry_run: bool = False

@@ -15,7 +15,7 @@ from pathlib import Path
 from . import discover
 from .errors import EnvironmentFault, ExitCode, MscordError, NothingToDoError
 from .files import writing
-from .group import unit_rows, write_group
+from .group import included, unit_rows, write_group
 from .longitudinal import write_longitudinal
 from .options import Options
 from .participants import Participants
@@ -39,8 +39,11 @@ def run(options: Options, command: Sequence[str]) -> ExitCode:
         Whatever stops the run as a whole; failures of single units are in the exit status.
     """
     if options.level == "group":
+        from .report import write_dataset_page
+
         discover.check_places(options)
-        tables = [*write_group(options), write_longitudinal(unit_rows(options), options)]
+        counted = [row for row in unit_rows(options) if included(row)]
+        tables = [*write_group(options), write_longitudinal(counted, options), write_dataset_page(options)]
         log.info("wrote %s", ", ".join(str(table) for table in tables if table))
         return ExitCode.OK
     began = time.perf_counter()

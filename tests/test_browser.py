@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from chromium import Visit, browser
 from PIL import Image as Pillow
+from test_group import finish, options, study  # noqa: F401
 from test_report import LEFT_POSTERIOR_HIGH, discovery_of, run_of, scan, segmented
 
-from bids_app.report import write_report
+from bids_app.group import write_group
+from bids_app.qc import Decision, read_decisions
+from bids_app.report import write_dataset_page, write_report
+from bids_app.tables import read_table
 
 LOW = (np.array([2.0, 2.0, -10.0]), 1.6)
 
@@ -140,3 +145,71 @@ def test_a_damaged_program_is_said_in_words(chromium, page_path, tmp_path):
     seen.page.wait_for_function(
         "document.querySelector('.viewer [data-part=state]').textContent.includes('could not be started')"
     )
+
+
+@pytest.fixture
+def dataset_page(options, study, tmp_path):  # noqa: F811
+    write_group(options)
+    return write_dataset_page(options)
+
+
+def test_decisions_are_saved_and_read_back(chromium, dataset_page, options, tmp_path):  # noqa: F811
+    seen = Visit(chromium, dataset_page, offline=True, accept_downloads=True)
+    page = seen.page
+    page.get_by_label("Decision on sub-02").select_option("exclude")
+    page.get_by_label("Comment on sub-02").fill("moved\ta lot")
+    assert page.locator("#qc-state").inner_text() == "1 of 4 decided, not saved"
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save decisions").click()
+    path = tmp_path / "qc.tsv"
+    download.value.save_as(path)
+    assert download.value.suggested_filename == "qc.tsv"
+    decisions = read_decisions(path)
+    assert decisions["sub-02", ""] == Decision("exclude", "moved a lot")
+    assert decisions["sub-01", "ses-A"] == Decision()
+    assert read_table(write_group(replace(options, qc=path))[0]) == []
+    # A fresh page reads the file as well.
+    again = Visit(chromium, dataset_page, offline=True)
+    again.page.locator("#qc-file").set_input_files(path)
+    again.page.wait_for_function(
+        "document.getElementById('qc-state').textContent.includes('4 of 4 lines read')"
+    )
+    assert again.page.get_by_label("Decision on sub-02").input_value() == "exclude"
+    assert again.page.get_by_label("Comment on sub-02").input_value() == "moved a lot"
+    again.page.get_by_label("show only what is undecided").check()
+    assert again.page.locator("tbody tr:visible").count() == 3
+    assert seen.trouble == again.trouble == []
+
+
+def test_participants_sort(chromium, dataset_page):
+    seen = Visit(chromium, dataset_page)
+    heading = seen.page.get_by_role("button", name="Lesions")
+
+    def lesions():
+        return seen.page.locator("table.sortable tbody td:nth-child(4)").all_inner_texts()
+
+    heading.click()
+    assert lesions() == ["0", "2", "failed", "failed"]
+    heading.click()
+    assert lesions() == ["2", "0", "failed", "failed"]
+    assert seen.trouble == []
+
+
+@pytest.mark.parametrize("which", ["participant", "dataset"])
+@pytest.mark.parametrize("width", [1200, 360])
+def test_pages_are_accessible_and_fit_a_phone(chromium, page_path, dataset_page, which, width):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    path = page_path if which == "participant" else dataset_page
+    seen = Visit(chromium, path, viewport={"width": width, "height": 800}, bypass_csp=True)
+    found = axe.run(seen.page).response["violations"]
+    assert [(one["id"], one["nodes"][0]["html"][:120]) for one in found] == []
+    # Nothing but what scrolls by itself is wider than the screen.
+    assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("which", ["participant", "dataset"])
+def test_pages_are_valid_html(page_path, dataset_page, which):
+    html5lib = pytest.importorskip("html5lib")
+    parser = html5lib.HTMLParser(strict=True)
+    parser.parse((page_path if which == "participant" else dataset_page).read_text(encoding="utf-8"))
+    assert parser.errors == []

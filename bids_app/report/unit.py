@@ -13,6 +13,7 @@ from ..records import Failed, Image, Kept, Lesion, Outcome, Segmented, Unit
 from ..vertebrae import NAMES
 from .arrays import read_crop
 from .pictures import Pictures, and_words, draw_unit, height_words, pictures_per_unit
+from .remarks import remarks_of, verdict
 from .viewer import Viewer, view_of
 
 _LOG = logging.getLogger(__name__)
@@ -114,6 +115,8 @@ class UnitView:
         None where there are no pictures.
     least_mean : float
         Lowest mean probability of a lesion.
+    remarks : sequence of str
+        What should be looked at, see `remarks`.
     made : sequence of (str, str)
         How its result was made: name and value.
     """
@@ -127,6 +130,7 @@ class UnitView:
     no_pictures: str = ""
     viewer: Viewer | None = None
     least_mean: float = 0.0
+    remarks: Sequence[str] = ()
     made: Sequence[tuple[str, str]] = field(default_factory=tuple)
 
 
@@ -143,7 +147,8 @@ def view_unit(outcome: Outcome, units: int) -> UnitView:
         rows = [_found_row(unit, i, "see the sidecars of the results") for i in unit.images]
         lost = "they were on a page of an earlier run that is gone; --force makes them anew"
         return UnitView(_title(unit), rows, summary=_summary(outcome), no_pictures=lost)
-    pictures, viewer, problem = _pictures(outcome, units)
+    shown_of, problem = _shown(outcome, units)
+    pictures, viewer, noticed = shown_of or (None, None, ())
     shown: dict[int, int] = {}
     for position, figure in enumerate(pictures.levels if pictures else (), start=1):
         for number in figure.lesions:
@@ -151,7 +156,8 @@ def view_unit(outcome: Outcome, units: int) -> UnitView:
     return UnitView(
         title=_title(unit),
         images=[_used_row(outcome, image) for image in unit.images],
-        summary=_summary(outcome),
+        summary=f"{_summary(outcome)} {verdict(noticed)}" if shown_of else _summary(outcome),
+        remarks=noticed,
         lesions=[_lesion_row(lesion, shown, outcome) for lesion in outcome.lesions],
         pictures=pictures,
         no_pictures=problem,
@@ -161,6 +167,14 @@ def view_unit(outcome: Outcome, units: int) -> UnitView:
     )
 
 
+def overview(view: UnitView) -> dict[str, object]:
+    """Return what lists of participants show of a unit, see `pages.overview_of`."""
+    if view.pictures is None:
+        return {}
+    thumbnail = view.pictures.thumbnail
+    return {"thumbnail": thumbnail.uri, "alt": thumbnail.alt, "remarks": list(view.remarks)}
+
+
 def count_words(number: int, word: str) -> str:
     """Return ``no lesion``, ``1 lesion`` or ``2 lesions``."""
     if number == 0:
@@ -168,11 +182,13 @@ def count_words(number: int, word: str) -> str:
     return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
-def _pictures(outcome: Segmented, units: int) -> tuple[Pictures | None, Viewer | None, str]:
+def _shown(outcome: Segmented, units: int) -> tuple[tuple[Pictures, Viewer, Sequence[str]] | None, str]:
+    """Return pictures, viewer and remarks; None, and why, where the files of the unit are lost."""
     # A picture that fails must not take the page along, and with it the failures that the page lists.
     try:
         crop = read_crop(outcome)
-        return draw_unit(outcome, crop, pictures_per_unit(units)), view_of(outcome, crop, units), ""
+        pictures = draw_unit(outcome, crop, pictures_per_unit(units))
+        return (pictures, view_of(outcome, crop, units), remarks_of(outcome, crop)), ""
     except MscordError as error:
         reason = str(error)
     except OSError as error:
@@ -180,7 +196,7 @@ def _pictures(outcome: Segmented, units: int) -> tuple[Pictures | None, Viewer |
     except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
         reason = f"{type(error).__name__}: {error}"
     _LOG.warning("No pictures of %s: %s", outcome.prepared.unit.name, reason)
-    return None, None, reason
+    return None, reason
 
 
 def _title(unit: Unit) -> str:
