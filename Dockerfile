@@ -27,7 +27,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 RUN find /opt/mscord/lib -type d \( -name tests -o -path "*/torch/test" -o -path "*/torch/include" -o -path "*/torch/share" \) \
     -prune -exec rm -rf {} + \
     && find /opt/mscord/lib -path "*/torch/bin/*" ! -name torch_shm_manager -delete
-COPY setup.cfg pyproject.toml README.md LICENSE /src/
+COPY setup.cfg pyproject.toml README.md LICENSE NOTICE /src/
 COPY cluster /src/cluster
 COPY bids_app /src/bids_app
 RUN /opt/pip/bin/pip --python /opt/mscord/bin/python install --no-cache-dir --no-build-isolation --no-deps --no-index /src \
@@ -54,7 +54,8 @@ ENV PATH=/opt/mscord/bin:$PATH \
     HOME=/tmp \
     MPLCONFIGDIR=/tmp/matplotlib \
     NO_ET=1 \
-    MSCORD_CONTAINER_TAG=mscord:${VERSION}
+    MSCORD_CONTAINER_TAG=mscord:${VERSION} \
+    MSCORD_COMMIT=${REVISION}
 ENTRYPOINT ["mscord"]
 
 # --- the same, built only if it finds the lesion of its phantom ---

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,26 @@ class Operating:
     least_mean: float = 0.0
 
 
+@dataclass(frozen=True)
+class Calibration:
+    """From the mean probability of a lesion to how often such a lesion is a true one, in simulated participants.
+
+    Attributes
+    ----------
+    temperature, offset : float
+        The log odds of the mean probability are divided by the one, and the other is added.
+    """
+
+    temperature: float
+    offset: float
+
+    def of(self, mean: float) -> float:
+        """Return the calibrated probability of a lesion."""
+        mean = min(max(mean, 1e-6), 1 - 1e-6)
+        odds = math.log(mean / (1 - mean)) / self.temperature + self.offset
+        return 1 / (1 + math.exp(-odds))
+
+
 @dataclass(frozen=True, eq=False)
 class Card:
     """A model card and the checksum of the weights beside it.
@@ -60,6 +81,12 @@ class Card:
             "data": str(self.record.get("data", "")),
             "notice": str(self.record.get("notice", "")),
         }
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """How often a lesion of these weights is a true one; None where that was not measured."""
+        found = self.record.get("calibration")
+        return Calibration(float(found["temperature"]), float(found["offset"])) if found else None
 
     def operating(self, threshold: float | None = None) -> Operating:
         """Return the card's setting. A threshold of the user's own is taken at its word: the mean then counts for nothing."""

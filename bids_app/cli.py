@@ -78,6 +78,10 @@ def _add_choice(add: Callable[..., object]) -> None:
         add(f"--{name}-label", nargs="+", action="extend", default=[], metavar="LABEL", help=text)
     add("--bids-filter-file", type=Path, metavar="FILE",
         help='JSON that chooses images by sequence, such as {"T2Sag": {"acquisition": "sag"}}')  # fmt: skip
+    add("--bids-database-dir", type=Path, metavar="DIR",
+        help="keeps pybids' index of the whole dataset for other runs; without it each run indexes what it needs")  # fmt: skip
+    add("--qc", type=Path, metavar="FILE",
+        help="group level: decisions that group.html saved; what they exclude does not count")  # fmt: skip
     add("--skip-bids-validation", action="store_true",
         help="do not ask bids-validator-deno, which is asked about whole datasets where it is installed")  # fmt: skip
 
@@ -132,6 +136,8 @@ def main(argv: list[str] | None = None) -> int:
         line.error(str(error))
     if options.dry_run and options.level == "group":
         line.error("--dry-run is of the participant level")
+    if options.qc and options.level == "participant":
+        line.error("--qc is of the group level")
     _set_up_log(options.verbose - options.quiet)
     # A container that is stopped, or a job whose time is over, sends SIGTERM: end in order, and say so.
     signal.signal(signal.SIGTERM, _end)
@@ -164,6 +170,7 @@ def options_from(arguments: configargparse.Namespace) -> Options:
         acquisition_label=_labels(arguments.acquisition_label, "acq-"),
         chunk_label=_labels(arguments.chunk_label, "chunk-"),
         bids_filter_file=_absolute(arguments.bids_filter_file),
+        bids_database_dir=_absolute(arguments.bids_database_dir),
         skip_bids_validation=arguments.skip_bids_validation,
         derivatives=tuple(path.absolute() for path in arguments.derivatives),
         work_dir=_absolute(arguments.work_dir),
@@ -173,6 +180,7 @@ def options_from(arguments: configargparse.Namespace) -> Options:
         threshold=arguments.threshold,
         nprocs=arguments.nprocs,
         mem_gb=arguments.mem_gb,
+        qc=_absolute(arguments.qc),
         force=arguments.force,
         stop_on_first_crash=arguments.stop_on_first_crash,
         dry_run=arguments.dry_run,
@@ -221,10 +229,23 @@ def _end(number: int, frame: object) -> None:
     raise SystemExit(128 + number)
 
 
+class _Screen(logging.StreamHandler[TextIO]):
+    """Writes to whatever is the error output at the time: a progress bar puts itself before it, and the lines above itself."""
+
+    @property
+    def stream(self) -> TextIO:
+        """The error output."""
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, value: object) -> None:
+        """Pass over what the constructor sets."""
+
+
 def _set_up_log(loudness: int) -> None:
     """Say on the terminal what was asked for; the log file of the run gets everything."""
     lowest = min(logging.ERROR, max(logging.DEBUG, logging.INFO - 10 * loudness))
-    screen = logging.StreamHandler(sys.stderr)
+    screen = _Screen()
     screen.setLevel(lowest)
     # Others speak when something is wrong.
     logging.basicConfig(

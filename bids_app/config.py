@@ -9,13 +9,14 @@ from pathlib import Path
 
 from .errors import UsageError
 from .options import Options
+from .provenance import COMMIT, DIGEST, TAG
 
 #: Every option can be set by a variable: ``MSCORD_MEM_GB`` is ``--mem-gb``.
 PREFIX = "MSCORD_"
 #: Of the file: where mscord's options stand.
 SECTION = "mscord"
 #: Variables that are no options.
-OTHERS = ("MSCORD_CONTAINER_TAG", "MSCORD_REAL_DATA")
+OTHERS = (COMMIT, TAG, DIGEST, "MSCORD_REAL_DATA")
 #: What says where and how one call runs, not what it makes.
 _NOT_KEPT = ("bids_dir", "output_dir", "level", "dry_run", "verbose", "quiet")
 

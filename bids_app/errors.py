@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from enum import IntEnum
 
 
@@ -73,3 +74,23 @@ class EnvironmentFault(MscordError):  # noqa: N818 - "EnvironmentError" is a bui
     """The machine lacks what was asked for: a GPU, SCT, a writable output."""
 
     exit_code = ExitCode.ENVIRONMENT
+
+
+def check_all(checks: Iterable[Callable[[], object]]) -> None:
+    """Make every check, and raise all that they raise as one error.
+
+    Its kind, and so the exit status, is that of the first. What several checks say is said once.
+    """
+    errors: dict[str, MscordError] = {}
+    for check in checks:
+        try:
+            check()
+        except MscordError as error:
+            errors.setdefault(str(error), error)
+    if not errors:
+        return
+    first = next(iter(errors.values()))
+    if len(errors) == 1:
+        raise first
+    listed = "".join(f"\n  {number}. {text}" for number, text in enumerate(errors, 1))
+    raise type(first)(f"{len(errors)} things are in the way:{listed}") from first

@@ -9,6 +9,7 @@ from pathlib import Path
 from .errors import NothingToDoError
 from .files import LOGS, STATUS_ENDING, read_json, write_json
 from .options import Options
+from .qc import EXCLUDE, Decision, read_decisions, unknown
 from .stations import Place, same_lesions
 from .tables import LESION_COLUMNS, MISSING, Cell, Column, read_table, write_table
 
@@ -40,6 +41,8 @@ UNITS = (
     Column("volume_mm3", "Total volume of the lesions in the common space of the unit", "mm^3"),
     Column("reason", "Why the unit failed"),
     Column("next_step", "What can be done about it"),
+    Column("decision", "What a person decided on the session: keep or exclude; from the file of --qc"),
+    Column("comment", "What that person said"),
 )
 SESSIONS = (
     *_KEYS[:2],
@@ -55,7 +58,8 @@ def write_group(options: Options) -> tuple[Path, Path, Path]:
     """Write the tables of all lesions, of all units and of all sessions.
 
     Read are the status records of the participants' last runs and the tables of lesions; a unit whose status
-    record is gone is found by the sidecar of its reference. Labels in ``options`` restrict the tables.
+    record is gone is found by the sidecar of its reference. Labels in ``options`` restrict the tables. Sessions that the
+    file of ``--qc`` excludes stay in the table of units alone, which says so.
 
     Returns
     -------
@@ -66,14 +70,18 @@ def write_group(options: Options) -> tuple[Path, Path, Path]:
     ------
     NothingToDoError
         There is no result in the output folder.
+    UsageError
+        The file of ``--qc`` cannot be used.
     EnvironmentFault
         The tables cannot be written.
     """
     rows = unit_rows(options)
     lesions: list[Row] = []
     for row in rows:
-        lesions += _lesions(row, options.output_dir)
-    sessions = [_session(key, rows, lesions) for key in dict.fromkeys(_key(row)[:2] for row in rows)]
+        found = _lesions(row, options.output_dir)
+        lesions += found if included(row) else []
+    counted = [row for row in rows if included(row)]
+    sessions = [_session(key, rows, lesions) for key in dict.fromkeys(_key(row)[:2] for row in counted)]
     return (
         _write(options.output_dir / "group_lesions.tsv", LESIONS, lesions),
         _write(options.output_dir / "group_units.tsv", UNITS, rows),
@@ -103,6 +111,12 @@ def unit_rows(options: Options) -> list[Row]:
             # Several broken images of one participant: one row that gives all reasons.
             row = {**row, "reason": f"{known['reason']} {row['reason']}"}
         units[_key(row)] = row
+    decisions = read_decisions(options.qc)
+    for name in unknown(decisions, (key[:2] for key in units)):
+        log.warning("--qc decides on %s, of which there is no result.", name)
+    for key, row in units.items():
+        decision = decisions.get(key[:2], Decision())
+        row |= {"decision": decision.verdict or None, "comment": decision.comment or None}
     rows = [row for key, row in sorted(units.items()) if _chosen(row, options)]
     if not rows:
         raise NothingToDoError(
@@ -110,6 +124,11 @@ def unit_rows(options: Options) -> list[Row]:
             "Run the participant level into this folder first.",
         )
     return rows
+
+
+def included(row: Row) -> bool:
+    """Tell whether a unit counts: not where a person excluded its session."""
+    return row.get("decision") != EXCLUDE
 
 
 def _session(key: tuple[str, str], units: list[Row], lesions: list[Row]) -> Row:
@@ -244,7 +263,10 @@ def _lesions(row: Row, folder: Path) -> list[Row]:
     row |= {"lesions": len(found), "volume_mm3": float(sum(volumes))}
     names = [column.name for column in _OF_LESION]
     keys = {column.name: row[column.name] for column in _KEYS}
-    return [keys | {name: None if line[name] == MISSING else line[name] for name in names} for line in found]
+    return [
+        keys | {name: None if line.get(name, MISSING) == MISSING else line[name] for name in names}
+        for line in found
+    ]
 
 
 def _string(value: object) -> str | None:

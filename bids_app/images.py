@@ -27,6 +27,8 @@ MAX_VOXELS = 2_000_000_000
 DEFLATE_MOST = 1032
 #: qform and sform may differ by this much anywhere in the image.
 MAX_FORM_DIFFERENCE_MM = 0.5
+#: No scanner is larger.
+MAX_OFFSET_MM = 10_000.0
 _READ_ERRORS = (
     *(OSError, EOFError, ValueError, OverflowError, zlib.error, gzip.BadGzipFile),
     *(ImageFileError, HeaderDataError),
@@ -36,7 +38,7 @@ _READ_ERRORS = (
 def missing_content(path: Path) -> str | None:
     """Say why a path has no content to read, or None where it has.
 
-    Knows broken links, unfetched git-annex content (locked links and unlocked pointer files) and empty files.
+    Knows broken links, unfetched content of git-annex (locked links and unlocked pointer files) and Git LFS, and empty files.
     """
     if path.is_symlink() and not path.exists():
         target = str(path.readlink())
@@ -54,6 +56,8 @@ def missing_content(path: Path) -> str | None:
         return f"{path.name} cannot be read ({error.strerror})"
     if start.startswith(b"/annex/objects/"):
         return f"{path.name} is git-annex content that has not been fetched"
+    if start.startswith(b"version https://git-lfs"):
+        return f"{path.name} is a Git LFS pointer whose content has not been fetched"
     return None
 
 
@@ -293,6 +297,10 @@ def _checked_affine(image: Any, path: Path) -> FloatArray:
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     if spacing.min() < 0.01 or spacing.max() > 50:
         raise BadImageError(f"{path.name} has impossible voxel sizes ({_numbers(spacing)} mm).")
+    if np.abs(affine[:3, 3]).max() > MAX_OFFSET_MM:
+        raise BadImageError(
+            f"{path.name} lies {np.abs(affine[:3, 3]).max() / 1000:g} m from the origin: its affine is wrong."
+        )
     if int(header["qform_code"]) and int(header["sform_code"]):
         difference = _form_difference_mm(header, image.shape[:3])
         if difference > MAX_FORM_DIFFERENCE_MM:

@@ -20,6 +20,7 @@ class Options:
     acquisition_label: tuple[str, ...] = ()
     chunk_label: tuple[str, ...] = ()
     bids_filter_file: Path | None = None
+    bids_database_dir: Path | None = None
     derivatives: tuple[Path, ...] = ()
     skip_bids_validation: bool = False
     work_dir: Path | None = None
@@ -29,6 +30,7 @@ class Options:
     threshold: float | None = None
     nprocs: int = 1
     mem_gb: float = 4.0
+    qc: Path | None = None
     force: bool = False
     stop_on_first_crash: bool = False
     dry_run: bool = False

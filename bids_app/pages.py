@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import html
+import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 #: A unit's part of a page, between the marks that its template sets.
@@ -25,3 +27,26 @@ def sections_of(page: Path) -> dict[str, str]:
     except (OSError, UnicodeDecodeError):
         return {}
     return {html.unescape(name): section for name, section in _SECTION.findall(text)}
+
+
+#: What lists of participants need of a page stands at its beginning, as JSON.
+_OVERVIEW = re.compile(r'<script type="application/json" id="overview">(.*?)</script>', re.DOTALL)
+#: No overview is larger.
+_MOST_BYTES = 4_000_000
+
+
+def overview_of(page: Path) -> dict[str, Mapping[str, object]]:
+    """Return by the names of units what lists of participants show: ``thumbnail`` (a ``data:`` URI), ``alt`` and ``remarks``.
+
+    Nothing where there is no page, or it has none. Only the beginning of the page is read.
+    """
+    text = ""
+    try:
+        with page.open(encoding="utf-8") as stream:
+            while "</script>" not in text and len(text) < _MOST_BYTES and (more := stream.read(1 << 16)):
+                text += more
+        found = _OVERVIEW.search(text)
+        units = json.loads(found[1]) if found else {}
+    except (OSError, ValueError):
+        return {}
+    return {str(name): unit for name, unit in units.items() if isinstance(unit, dict)}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import shlex
+import shutil
 import time
 import traceback
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -21,7 +22,7 @@ from . import __version__
 from .cards import SHIPPED, localiser_version, read_card
 from .errors import ExitCode, MscordError, UnitError
 from .files import writing
-from .given import check_derivatives, given_cords
+from .given import given_cords
 from .machine import share
 from .options import Options
 from .pages import page_of, sections_of
@@ -42,23 +43,27 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 #: Participant and session.
 Key = tuple[str, str | None]
+#: A unit on its way: in a worker, or with an outcome already.
+Entry = tuple[PrepareRequest, Future[Prepared]] | Outcome
 
 
 class Participants:
     """Takes the units of all chosen participants through the rooms, session by session."""
 
     def __init__(
-        self, options: Options, found: Discovery, command: Sequence[str], started: datetime, work: Path
+        self,
+        options: Options,
+        found: Discovery,
+        command: Sequence[str],
+        started: datetime,
+        work: Path,
+        advance: Callable[[], None],
     ) -> None:
-        self.options, self.found, self.command, self.started, self.work = (
-            options,
-            found,
-            command,
-            started,
-            work,
-        )
+        self.options, self.found, self.command = options, found, command
+        self.started, self.work = started, work
+        #: Called when a unit has come out of the network, or has failed.
+        self.advance = advance
         self.card = read_card(options.weights or SHIPPED / "lesion.safetensors")
-        check_derivatives(options.derivatives)
         self.sct: str | None = None
         if options.cord != "builtin":
             self.sct = require_sct() if options.cord == "sct" else sct_version()
@@ -139,6 +144,7 @@ class Participants:
             # Their part of the page is there now.
             told += [_as_kept(outcome) for outcome in outcomes]
             self.outcomes += outcomes
+            self._clear_work(outcomes)
             self._stop_at(outcomes)
         sessions_told = {session_of(outcome) for outcome in told}
         clear(label, self.options, lambda session: session not in sessions_told)
@@ -149,6 +155,12 @@ class Participants:
             self._publish(label, [*told, *unusable], [*own, *unusable], files)
         self.outcomes += unusable
         self._stop_at(unusable)
+
+    def _clear_work(self, outcomes: Sequence[Outcome]) -> None:
+        """Remove intermediate files that nobody asked to keep: the disk for temporary files may be small."""
+        for outcome in outcomes:
+            if self.options.work_dir is None and outcome.unit:
+                shutil.rmtree(self.work / outcome.unit.name, ignore_errors=True)
 
     def _write(
         self, outcomes: list[Outcome]
@@ -218,12 +230,18 @@ class Participants:
 
     def _sessions(self) -> Iterator[list[Outcome]]:
         """Yield the outcomes of each session in order."""
-        for _, outcomes in groupby(self._units(), key=_key):
+
+        def counted() -> Iterator[Outcome]:
+            for outcome in self._units():
+                self.advance()
+                yield outcome
+
+        for _, outcomes in groupby(counted(), key=_key):
             yield list(outcomes)
 
     def _units(self) -> Iterator[Outcome]:
         """Yield units as they come out of the network, while workers prepare the next ones."""
-        waiting: deque[tuple[PrepareRequest, Future[Prepared]] | Outcome] = deque()
+        waiting: deque[Entry] = deque()
         workers = Workers(self.share.workers)
         numbers: dict[Key, int] = {}
         try:
@@ -231,17 +249,15 @@ class Participants:
                 for entry in self._entries(key, list(group), workers):
                     waiting.append(entry)
                     while len(waiting) > self.share.workers:
-                        yield self._next(waiting.popleft(), workers, numbers)
+                        yield self._next(waiting, workers, numbers)
             while waiting:
-                yield self._next(waiting.popleft(), workers, numbers)
+                yield self._next(waiting, workers, numbers)
         except BaseException:
             workers.abort()
             raise
         workers.stop()
 
-    def _entries(
-        self, key: Key, units: list[Unit], workers: Workers
-    ) -> Iterator[tuple[PrepareRequest, Future[Prepared]] | Outcome]:
+    def _entries(self, key: Key, units: list[Unit], workers: Workers) -> Iterator[Entry]:
         """Yield the units of a session: kept, or handed to a worker."""
         # An image that cannot be read fails its unit later, in words.
         with suppress(OSError):
@@ -293,11 +309,12 @@ class Participants:
 
     def _next(
         self,
-        item: tuple[PrepareRequest, Future[Prepared]] | Outcome,
+        waiting: deque[Entry],
         workers: Workers,
         numbers: dict[Key, int],
     ) -> Outcome:
-        """Return the outcome of the unit that has waited longest."""
+        """Return the outcome of the unit that has waited longest, and take it from those that wait."""
+        item = waiting.popleft()
         if not isinstance(item, tuple):
             return item
         request, future = item
@@ -309,6 +326,8 @@ class Participants:
                 log.warning("%s: %s is left out: %s", request.unit.name, path.name, reason)
             for path, doubt in prepared.doubts.items():
                 log.warning("%s: %s", path.name, doubt)
+            if self.segmenter.takes_many:
+                self.segmenter.look_ahead([prepared, *_ready(waiting)])
             return self.segmenter.segment(prepared, self.work / request.unit.name, numbers.get(key, 0) + 1)
 
         result = self._attempt(request.unit, work)
@@ -335,6 +354,12 @@ class Participants:
                 unit,
                 traceback.format_exc(),
             )
+
+
+def _ready(waiting: Iterable[Entry]) -> list[Prepared]:
+    """Return what the workers have finished of the units that wait."""
+    futures = [entry[1] for entry in waiting if isinstance(entry, tuple)]
+    return [future.result() for future in futures if future.done() and not future.exception()]
 
 
 def _key(outcome: Outcome) -> Key:

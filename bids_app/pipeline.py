@@ -7,18 +7,20 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from . import discover
 from .errors import EnvironmentFault, ExitCode, MscordError, NothingToDoError
 from .files import writing
-from .group import unit_rows, write_group
+from .group import included, unit_rows, write_group
 from .longitudinal import write_longitudinal
 from .options import Options
 from .participants import Participants
+from .preflight import disk_needs, preflight
+from .progress import progress
 from .records import Discovery, Failed, Kept, Outcome, Segmented, Unit
 from .write.dataset import start_dataset
 from .write.manifest import Run, finish_run, run_file, start_run
@@ -36,13 +38,16 @@ def run(options: Options, command: Sequence[str]) -> ExitCode:
     MscordError
         Whatever stops the run as a whole; failures of single units are in the exit status.
     """
-    discover.check_places(options)
     if options.level == "group":
-        tables = [*write_group(options), write_longitudinal(unit_rows(options), options)]
+        from .report import write_dataset_page
+
+        discover.check_places(options)
+        counted = [row for row in unit_rows(options) if included(row)]
+        tables = [*write_group(options), write_longitudinal(counted, options), write_dataset_page(options)]
         log.info("wrote %s", ", ".join(str(table) for table in tables if table))
         return ExitCode.OK
     began = time.perf_counter()
-    found = _without_collisions(discover.discover(options))
+    found = _without_collisions(preflight(options))
     discovering = time.perf_counter() - began
     for problem in found.problems:
         log.log(
@@ -50,6 +55,7 @@ def run(options: Options, command: Sequence[str]) -> ExitCode:
         )
     if options.dry_run:
         sys.stdout.write(discover.describe(found, options, outputs_of))
+        sys.stdout.writelines(f"\nDisk, {need}\n" for need in disk_needs(found.units, options))
         return _dry_status(found)
     start_dataset(options)
     record = start_run(options, command)
@@ -65,8 +71,8 @@ def _run(
     seconds: Mapping[str, float] = {}
     code, message = int(ExitCode.UNFORESEEN), "ended early"
     try:
-        with _work_folder(options) as work:
-            participants = Participants(options, found, command, record.started, work)
+        with _work_folder(options) as work, _bar(found, options) as advance:
+            participants = Participants(options, found, command, record.started, work, advance)
             outcomes, seconds = participants.outcomes, participants.seconds
             code, message = int(participants.run()), ""
     except MscordError as error:
@@ -87,6 +93,10 @@ def _run(
         write_methods(methods_of(done, participants.device), run_file(record.path, "_methods"))
     _say_end(outcomes, options)
     return ExitCode(code)
+
+
+def _bar(found: Discovery, options: Options) -> AbstractContextManager[Callable[[], None]]:
+    return progress(0 if options.quiet else len(found.units), "units")
 
 
 @contextmanager

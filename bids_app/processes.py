@@ -7,7 +7,12 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from multiprocessing.connection import wait
+from pathlib import Path
+
+#: Where memory runs out, the kernel ends the process with the highest score (-1000 to 1000) plus share of the memory.
+OOM_SCORE = 500
 
 
 def process_pool(count: int, prepare: Callable[[], None] | None = None) -> ProcessPoolExecutor:
@@ -21,6 +26,9 @@ def process_pool(count: int, prepare: Callable[[], None] | None = None) -> Proce
 
 def _begin(prepare: Callable[[], None] | None) -> None:
     threading.Thread(target=_follow, daemon=True).start()
+    # One unit is better lost than the run: this process goes before its parent does.
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE), encoding="ascii")
     if prepare:
         prepare()
 

@@ -215,6 +215,18 @@ class Lesion:
         Sequences that cover the centre of the lesion.
     vertebral_level : str
         Name of the vertebra beside which most of the lesion lies; empty where that is not known.
+    side, column : str
+        ``left``, ``right`` or ``midline``; ``posterior``, ``lateral``, ``anterior`` or ``central``: where most of the lesion
+        lies in the cross-section of the cord, by the cord mask alone.
+    from_top_mm : float or None
+        From the upper end of the cord mask to the lesion's centre, along the cord.
+    support : mapping of str to float
+        Mean probability inside the lesion when the network sees less: ``without STIR``, ``T2Sag alone``...; empty where there
+        was one sequence.
+    calibrated : float or None
+        How often such a lesion was a true one in simulated participants; None where the weights say nothing of it.
+    noise_sd : float or None
+        Standard deviation of the mean probability under noise at the bottleneck of the network.
     """
 
     index: int
@@ -225,6 +237,12 @@ class Lesion:
     mean_probability: float
     sequences: tuple[str, ...] = ()
     vertebral_level: str = ""
+    side: str = ""
+    column: str = ""
+    from_top_mm: float | None = None
+    support: Mapping[str, float] = field(default_factory=dict)
+    calibrated: float | None = None
+    noise_sd: float | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,12 +14,12 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from . import space, vertebrae
+from . import quarters, space, support, vertebrae
 from .cards import SHIPPED, Operating
 from .errors import EnvironmentFault, UnitError
 from .files import writing
 from .model import checkpoint
-from .model.predict import Predictor, Sample
+from .model.predict import Predictor, Sample, Variant
 from .records import Lesion, Prepared, Segmented
 from .sequences import SLOTS
 from .space import FloatArray, Grid
@@ -102,6 +104,26 @@ class Segmenter:
             )
         self.predictor = Predictor(self.weights.network, device)
         self.operating = self.weights.card.operating(threshold)
+        #: What `look_ahead` has found, by the path of the crop.
+        self.ahead: dict[Path, NDArray[np.float32]] = {}
+
+    @property
+    def takes_many(self) -> bool:
+        """Whether several units at once are quicker than one after the other: on a GPU, which one unit does not fill."""
+        return self.predictor.device.type == "cuda"
+
+    def look_ahead(self, units: Sequence[Prepared]) -> None:
+        """Run the network over several units together; `segment` then only has to cut their maps into lesions.
+
+        A unit that cannot be read is left to fail in its own turn, and so are all where memory is short.
+        """
+        crops: dict[Path, Crop] = {}
+        for unit in units:
+            if unit.crop not in self.ahead:
+                with suppress(Exception):
+                    crops[unit.crop] = read_crop(unit)
+        with suppress(UnitError):
+            self.ahead |= zip(crops, self.probabilities(list(crops.values())), strict=True)
 
     def segment(self, prepared: Prepared, folder: Path, first_index: int = 1) -> Segmented:
         """Find the lesions of a unit.
@@ -116,7 +138,8 @@ class Segmenter:
         """
         began = time.perf_counter()
         crop = read_crop(prepared)
-        probability, instances, lesions = self.find(crop, first_index)
+        probability, instances, lesions = self.find(crop, first_index, self.ahead.pop(prepared.crop, None))
+        lesions = self.supported(crop, instances, lesions)
         maps = folder / "lesions.npz"
         part = folder / "lesions.part.npz"
         with writing(maps):
@@ -135,10 +158,15 @@ class Segmenter:
         )
 
     def find(
-        self, crop: Crop, first_index: int = 1
+        self, crop: Crop, first_index: int = 1, probability: NDArray[np.float32] | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.int32], tuple[Lesion, ...]]:
-        """Return probability within the cord's zone and lesion numbers, both (48, 48, N), and the lesions."""
-        probability = self.probability(crop) * cord_zone(crop.cord)
+        """Return probability within the cord's zone and lesion numbers, both (48, 48, N), and the lesions.
+
+        Give the ``probability`` of the crop where it is known already.
+        """
+        if probability is None:
+            probability = self.probability(crop)
+        probability = probability * cord_zone(crop.cord)
         return probability, *find_lesions(probability, crop, self.operating, first_index)
 
     def probability(self, crop: Crop) -> NDArray[np.float32]:
@@ -147,6 +175,66 @@ class Segmenter:
         Windows without any cord are not looked at; a sequence takes part in the windows where it shows some of the cord.
         Its signal is taken relative to the cord of the window, as in training.
         """
+        return self.probabilities([crop])[0]
+
+    def probabilities(self, crops: Sequence[Crop]) -> list[NDArray[np.float32]]:
+        """Return the `probability` of several crops, whose windows a GPU takes together."""
+        cuts = [self._cut(crop) for crop in crops]
+        samples = [sample for cut in cuts for sample in cut.samples if sample is not None]
+        found = iter(self.predictor(samples))
+        return [
+            cut.blend([None if sample is None else next(found) for sample in cut.samples])
+            * crop.coverage.any(axis=0)
+            for cut, crop in zip(cuts, crops, strict=True)
+        ]
+
+    def supported(
+        self, crop: Crop, instances: NDArray[np.int32], lesions: Sequence[Lesion]
+    ) -> tuple[Lesion, ...]:
+        """Return lesions with the sequences that they rest on, their steadiness and their calibrated probability.
+
+        Only windows with a lesion are looked at again; their encoders run once, whatever is left out.
+        """
+        if not lesions:
+            return ()
+        variants = support.variants_of(crop.sequences)
+        values = self._means(crop, instances, lesions, variants)
+        calibration = self.weights.card.calibration
+        return tuple(support.told(lesion, values[lesion.index], calibration) for lesion in lesions)
+
+    def spread(
+        self, crop: Crop, instances: NDArray[np.int32], lesions: Sequence[Lesion], noise: float
+    ) -> dict[int, float]:
+        """Return the standard deviation of the mean probability of each lesion under noise at the bottleneck.
+
+        ``noise`` is a share of the standard deviation of the features there.
+        """
+        values = self._means(crop, instances, lesions, support.noisy(noise))
+        return {number: float(np.std(list(own.values()))) for number, own in values.items()}
+
+    def _means(
+        self,
+        crop: Crop,
+        instances: NDArray[np.int32],
+        lesions: Sequence[Lesion],
+        variants: Mapping[str, Variant],
+    ) -> dict[int, dict[str, float]]:
+        """Return the mean probability inside each lesion by variant."""
+        cut = self._cut(crop)
+        marked = cut.pad(instances > 0)
+        decoded: list[list[NDArray[np.float32] | None]] = [
+            self.predictor.variants(sample, list(variants.values()))
+            if sample is not None and marked[place].any()
+            else [None] * len(variants)
+            for sample, place in zip(cut.samples, cut.places, strict=True)
+        ]
+        maps = {}
+        for row, (name, variant) in enumerate(variants.items()):
+            kept = [SLOTS.index(sequence) not in variant.without for sequence in crop.sequences]
+            maps[name] = cut.blend([one[row] for one in decoded]) * crop.coverage[kept].any(axis=0)
+        return support.means(instances, maps, [lesion.index for lesion in lesions])
+
+    def _cut(self, crop: Crop) -> _Cut:
         images, coverage, cord, inner = _padded(crop)
         slots = [SLOTS.index(name) for name in crop.sequences]
         kind = self.weights.network.config.intensity
@@ -154,18 +242,48 @@ class Segmenter:
         samples = [
             _sample(kind, slots, images[:, *place], coverage[:, *place], cord[place]) for place in places
         ]
-        found = iter(self.predictor([sample for sample in samples if sample is not None]))
+        return _Cut(places, samples, cord, inner)
 
-        def whole(sample: Sample | None, place: Place) -> FloatArray | None:
-            if sample is None:
+
+@dataclass(frozen=True, eq=False)
+class _Cut:
+    """A crop cut into windows.
+
+    Attributes
+    ----------
+    places : list of tuple of slice
+    samples : list of Sample or None
+        What the network sees of each; None where it shows no cord.
+    cord : array, shape (48, 48, M)
+        Padded along the cord.
+    inner : slice
+        Where the crop lies in ``cord``.
+    """
+
+    places: list[Place]
+    samples: list[Sample | None]
+    cord: FloatArray
+    inner: slice
+
+    def pad(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return a mask of the crop as the windows see it."""
+        result = np.zeros(self.cord.shape, bool)
+        result[..., self.inner] = mask
+        return result
+
+    def blend(self, results: Sequence[FloatArray | None]) -> NDArray[np.float32]:
+        """Return a map of the crop from what was found around the cord of each window; None counts as 0."""
+        waiting = iter(results)
+
+        def whole(place: Place) -> FloatArray | None:
+            found = next(waiting)
+            if found is None:
                 return None
             result = np.zeros(WINDOW, np.float32)
-            result[space.around_cord(cord[place])] = next(found)
+            result[space.around_cord(self.cord[place])] = found
             return result
 
-        results = iter([whole(*pair) for pair in zip(samples, places, strict=True)])
-        blended = tiled(cord.shape, WINDOW, lambda _: next(results))
-        return np.asarray(blended[..., inner] * crop.coverage.any(axis=0), np.float32)
+        return np.asarray(tiled(self.cord.shape, WINDOW, whole)[..., self.inner], np.float32)
 
 
 def _sample(
@@ -253,6 +371,7 @@ def find_lesions(
         covering = tuple(
             name for row, name in enumerate(crop.sequences) if crop.coverage[row][inside].mean() >= 0.5
         )
+        side, column = quarters.of_lesion(inside, crop.cord)
         lesions.append(
             Lesion(
                 index=number,
@@ -262,6 +381,9 @@ def find_lesions(
                 probability=float(values.max()),
                 mean_probability=float(values.mean()),
                 sequences=covering,
+                side=side,
+                column=column,
+                from_top_mm=quarters.from_top_mm(inside, crop.cord, crop.starts),
                 vertebral_level="" if crop.levels is None else vertebrae.of_lesion(inside, crop.levels),
             )
         )

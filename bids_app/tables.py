@@ -38,8 +38,30 @@ LESION_COLUMNS = (
     Column("y_mm", "Centre of mass, towards the front, in the scanner space of the reference", "mm"),
     Column("z_mm", "Centre of mass, towards the head, in the scanner space of the reference", "mm"),
     Column("vertebral_level", "Vertebra beside which most of the lesion lies; n/a where that is not known"),
+    Column(
+        "side",
+        "Side of the cord's middle on which most of the lesion lies, by the cord mask: left, right or midline",
+    ),
+    Column(
+        "column",
+        "Part of the cord's cross-section in which most of the lesion lies, by the cord mask, not by an atlas:"
+        " posterior, lateral, anterior or central",
+    ),
+    Column("from_top_mm", "From the upper end of the cord mask to the lesion's middle, along the cord", "mm"),
     Column("probability", "Highest probability inside the lesion"),
     Column("mean_probability", "Mean probability inside the lesion"),
+    Column(
+        "calibrated_probability",
+        "Share of such lesions that were true ones in simulated participants; n/a where the weights say nothing of it",
+    ),
+    Column(
+        "noise_sd", "Standard deviation of the mean probability under noise at the bottleneck of the network"
+    ),
+    Column(
+        "support",
+        "Mean probability inside the lesion when the network sees less, as WHAT:VALUE separated by commas;"
+        " n/a where there was one sequence",
+    ),
     Column("sequences", "Sequences that cover the centre of the lesion, separated by commas"),
     Column("reference", "Reference image of the unit in which the lesion was found, without extension"),
     Column("voxels", "Number of voxels in this image; 0 where another lesion has the only voxel it reaches"),

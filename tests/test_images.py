@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import io
 import os
 import re
 import struct
 import tracemalloc
+import zipfile
 from pathlib import Path
 
 import nibabel as nib
@@ -22,6 +24,7 @@ from bids_app.space import Grid
 
 # Byte offsets in a NIfTI-1 header.
 DIM, DATATYPE, PIXDIM, VOX_OFFSET, QFORM_CODE, SFORM_CODE, SROW_X = 40, 70, 76, 108, 252, 254, 280
+SLOPE, INTER, QUATERN_B, MAGIC = 112, 116, 256, 344
 SHAPE = (6, 7, 8)
 
 
@@ -63,6 +66,23 @@ def noise(dtype=np.uint8) -> nib.Nifti1Image:
     return image
 
 
+def nifti2(shape: tuple[int, ...]) -> bytes:
+    return nib.Nifti2Image(np.ones(shape, np.int16), np.eye(4)).to_bytes()
+
+
+def zipped() -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("scan.nii", good().to_bytes())
+    return file.getvalue()
+
+
+def other_format() -> bytes:
+    return gzip.compress(nib.MGHImage(np.ones(SHAPE, np.float32), np.eye(4)).to_bytes())
+
+
+NO_QFORM = (QFORM_CODE, "<h", 0)
+UNREADABLE = "not a readable NIfTI"
 BAD_GRIDS = {
     "4D": (good((3, 3, 3, 2)).to_bytes, "4D"),
     "single slice": (good((6, 7, 1)).to_bytes, "single slice"),
@@ -81,11 +101,69 @@ BAD_GRIDS = {
     "zero bytes": (lambda: b"", "zero bytes"),
     "text": (lambda: b"this is a text, not a scan\n" * 100, "not a readable NIfTI"),
     "header cut": (lambda: good().to_bytes()[:200], "not a readable NIfTI"),
+    "no dimensions": (lambda: patched((DIM, "<h", 0)), "single slice or less"),
+    "nine dimensions": (lambda: patched((DIM, "<h", 9)), UNREADABLE),
+    "a negative number of dimensions": (lambda: patched((DIM, "<h", -3)), UNREADABLE),
+    "1D": (lambda: patched((DIM, "<h", 1)), "single slice or less"),
+    "an axis of length 0": (lambda: patched((DIM + 2, "<h", 0)), "single slice or less"),
+    "an axis of negative length": (lambda: patched((DIM + 2, "<h", -6)), "single slice or less"),
+    "5D vectors": (good((4, 4, 4, 1, 3)).to_bytes, "5D"),
+    "7D": (good((2, 2, 2, 1, 1, 1, 2)).to_bytes, "7D"),
+    "NIfTI-2 of 4D": (lambda: nifti2((3, 3, 3, 2)), "4D"),
+    "NIfTI-2 cut": (lambda: nifti2((3, 3, 3))[:400], UNREADABLE),
+    "no magic": (lambda: patched((MAGIC, "<4s", b"abcd")), UNREADABLE),
+    "data type 0": (lambda: patched((DATATYPE, "<h", 0)), UNREADABLE),
+    "single bits": (lambda: patched((DATATYPE, "<h", 1)), UNREADABLE),
+    "RGBA": (lambda: patched((DATATYPE, "<h", 2304)), "colour"),
+    "complex of 128 bits": (good((3, 3, 3), np.complex128).to_bytes, "complex"),
+    "complex of 256 bits": (lambda: patched((DATATYPE, "<h", 2048)), UNREADABLE),
+    "infinite voxel size": (lambda: patched((PIXDIM + 4, "<f", float("inf"))), "voxel size"),
+    "voxels of a kilometre": (lambda: patched(NO_QFORM, (SROW_X, "<f", 1e6)), "impossible voxel sizes"),
+    "voxels of 10 nm": (lambda: patched(NO_QFORM, (SROW_X, "<f", 1e-5)), "impossible voxel sizes"),
+    "affine not a number": (
+        lambda: patched(NO_QFORM, (SROW_X + 4, "<f", float("nan"))),
+        "cannot be inverted",
+    ),
+    "infinitely far": (lambda: patched(NO_QFORM, (SROW_X + 12, "<f", float("inf"))), "cannot be inverted"),
+    "far away": (lambda: patched(NO_QFORM, (SROW_X + 12, "<f", 1e9)), "from the origin"),
+    "two parallel axes": (
+        lambda: patched(NO_QFORM, *((SROW_X + n, "<f", 1.0) for n in (0, 4, 16, 20))),
+        "cannot be inverted",
+    ),
+    "quaternion not a number": (
+        lambda: patched((SFORM_CODE, "<h", 0), (QUATERN_B, "<f", float("nan"))),
+        "cannot be inverted",
+    ),
+    "quaternion too long": (lambda: patched((SFORM_CODE, "<h", 0), (QUATERN_B, "<f", 5.0)), UNREADABLE),
+    "mirrored between the forms": (lambda: patched((SROW_X, "<f", -1.0)), "disagree by up to"),
+    "voxels before the file": (lambda: patched((VOX_OFFSET, "<f", -352.0)), UNREADABLE),
+    "voxels nowhere": (lambda: patched((VOX_OFFSET, "<f", float("nan"))), UNREADABLE),
+    "no intercept": (lambda: patched((SLOPE, "<f", 1.0), (INTER, "<f", float("nan"))), UNREADABLE),
+    "PNG": (lambda: b"\x89PNG\r\n\x1a\n" + bytes(2000), UNREADABLE),
+    "zip": (zipped, UNREADABLE),
+    "DICOM": (lambda: bytes(128) + b"DICM" + bytes(2000), UNREADABLE),
+    "web page": (lambda: b"<!DOCTYPE html><html><body>not found</body></html>" * 20, UNREADABLE),
+    "FreeSurfer's format": (other_format, UNREADABLE),
+    "compressed once more": (lambda: gzip.compress(gzip.compress(good().to_bytes())), UNREADABLE),
+    "zeros": (lambda: bytes(5000), UNREADABLE),
+    "Git LFS pointer": (lambda: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS"),
     "annex pointer": (lambda: b"/annex/objects/MD5E-s1--d41d8cd98f.nii\n", "git-annex content"),
 }
 BAD_VOXELS = {
     "NaN": (lambda: with_values(np.nan, 2.0), "1 voxels that are NaN or infinite"),
     "Inf": (lambda: with_values(np.inf, -np.inf, 3.0), "2 voxels that are NaN or infinite"),
+    "nothing but NaN": (lambda: with_values(*[np.nan] * int(np.prod(SHAPE))), "336 voxels that are NaN"),
+    "scaled beyond all numbers": (
+        lambda: patched((SLOPE, "<f", 3e38), (INTER, "<f", 0.0)),
+        "NaN or infinite",
+    ),
+    "all zero": (good(fill=0).to_bytes, "every voxel has the value 0"),
+    "header alone": (lambda: good().to_bytes()[:352], "damaged: its header claims"),
+    "one byte short": (lambda: good().to_bytes()[:-1], "damaged: its voxels cannot be read"),
+    "voxels behind the file": (
+        lambda: patched((VOX_OFFSET, "<f", 1e9)),
+        "damaged: its voxels cannot be read",
+    ),
     "constant": (good(fill=7).to_bytes, "every voxel has the value 7"),
     "cut": (lambda: good().to_bytes()[:600], "damaged: its header claims"),
 }
@@ -98,7 +176,7 @@ CLAIM = (1200, 1200, 1200)
 def test_a_bad_grid_is_refused_in_words(tmp_path: Path, case: str, compressed: bool) -> None:
     make, words = BAD_GRIDS[case]
     blob = make()
-    plain = not blob or blob.startswith(b"/annex")
+    plain = not blob or blob.startswith((b"/annex", b"version"))
     path = tmp_path / ("bad.nii.gz" if compressed else "bad.nii")
     path.write_bytes(gzip.compress(blob) if compressed and not plain else blob)
     for read in (images.read_grid, images.read_volume):

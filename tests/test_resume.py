@@ -19,6 +19,8 @@ from bids_app import cli
 from bids_app.simulate.participant import simulate_participant
 
 SESSIONS = ("A", "B")
+#: SIGKILL at so many random moments.
+KILLS = 20
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +152,21 @@ def test_another_setting_or_force_redoes_everything(dataset, out):
     assert redone(before, out) == everything
 
 
+def test_units_that_go_through_the_network_together_end_the_same(dataset, finished, tmp_path, monkeypatch):
+    """What is done on a GPU, here on the CPU."""
+    from bids_app.segment import Segmenter
+
+    seen = []
+    whole = Segmenter.look_ahead
+    monkeypatch.setattr(Segmenter, "takes_many", True)
+    monkeypatch.setattr(
+        Segmenter, "look_ahead", lambda own, units: seen.append(len(units)) or whole(own, units)
+    )
+    assert run(dataset, tmp_path / "out") == 0
+    assert results(tmp_path / "out") == results(finished)
+    assert len(seen) == 3
+
+
 @pytest.mark.parametrize("damage", ["gone", "changed", "page", "record"])
 def test_what_was_damaged_is_made_again_as_it_was(dataset, finished, out, damage):
     mask = next((out / "sub-02/anat").glob("*label-lesion*mask.nii.gz"))
@@ -182,17 +199,35 @@ def test_a_failure_is_tried_again_and_what_lies_beside_it_is_kept(dataset, out, 
 
 def test_killed_at_random_a_run_goes_on_and_ends_the_same(dataset, finished, tmp_path):
     """The mask of a killed run is never half a mask, and what it had finished is not done again."""
-    out, chance = tmp_path / "out", random.Random(0)
-    program = [sys.executable, "-m", "bids_app", *command(dataset, out, "-w", str(tmp_path / "work"))]
-    for _ in range(3):
+    out, work, chance = tmp_path / "out", tmp_path / "work", random.Random(0)
+    program = [sys.executable, "-m", "bids_app", *command(dataset, out, "-w", str(work))]
+    expected, whole_runs, killed = results(finished), 0, 0
+    while killed < KILLS:
+        before, recorded = written(out), records(out)
         with subprocess.Popen(program, stderr=subprocess.DEVNULL) as process:
-            time.sleep(chance.uniform(4, 12))
-            process.send_signal(signal.SIGKILL)
-        expected = results(finished)
+            try:
+                code = process.wait(chance.uniform(1, 9))
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+                code = process.wait()
+        killed += code == -signal.SIGKILL
         whole = {path: data for path, data in results(out).items() if not path.endswith(".part")}
         assert all(expected[path] == data for path, data in whole.items())
-    before = written(out)
-    recorded = {path.name.removesuffix("_status.json") for path in (out / "logs").glob("sub-*_status.json")}
-    assert run(dataset, out, "-w", str(tmp_path / "work")) == 0
+        assert not recorded & redone(before, out)
+        if code == 0:
+            # It was quicker than the signal: from the start again.
+            whole_runs += 1
+            assert results(out) == expected
+            shutil.rmtree(out)
+            shutil.rmtree(work)
+        else:
+            assert code == -signal.SIGKILL
+    before, recorded = written(out), records(out)
+    assert run(dataset, out, "-w", str(work)) == 0
     assert not recorded & redone(before, out)
-    assert results(out) == results(finished)
+    assert results(out) == expected
+
+
+def records(out: Path) -> set[str]:
+    """Return the sessions that are recorded as finished."""
+    return {path.name.removesuffix("_status.json") for path in (out / "logs").glob("sub-*_status.json")}

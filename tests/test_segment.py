@@ -112,6 +112,37 @@ def test_segment_writes_maps_and_is_repeatable(segmenter, crop, prepared, tmp_pa
     assert one.weights["sha256"] == segmenter.weights.card.sha256
 
 
+def test_several_units_at_once_give_what_each_gives_alone_and_a_bad_one_waits_for_its_turn(
+    segmenter, crop, prepared, tmp_path, monkeypatch
+):
+    units = []
+    for number, length in enumerate((LENGTH, LENGTH // 2)):
+        path = tmp_path / f"crop-{number}.npz"
+        part = {name: getattr(crop, name)[..., :length] for name in ("images", "coverage", "cord")}
+        np.savez(path, **part, starts=crop.starts[:length])
+        units.append(replace(prepared, crop=path))
+    bad = replace(prepared, crop=tmp_path / "none.npz")
+    alone = [segmenter.segment(unit, tmp_path / "alone" / unit.crop.stem) for unit in units]
+    calls = []
+    whole = segmenter.predictor.__class__.__call__
+    monkeypatch.setattr(
+        segmenter.predictor.__class__,
+        "__call__",
+        lambda own, samples: calls.append(len(samples)) or whole(own, samples),
+    )
+    segmenter.look_ahead([units[0], bad, units[1]])
+    assert len(calls) == 1
+    for unit, expected in zip(units, alone, strict=True):
+        found = segmenter.segment(unit, tmp_path / "together" / unit.crop.stem)
+        assert found.lesions == expected.lesions
+        with np.load(found.maps) as one, np.load(expected.maps) as other:
+            np.testing.assert_array_equal(one["probability"], other["probability"])
+    assert len(calls) == 1
+    assert not segmenter.ahead
+    with pytest.raises(FileNotFoundError):
+        segmenter.segment(bad, tmp_path)
+
+
 def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert choose_device("auto").type == "cpu"

@@ -5,6 +5,6 @@ Everything is decided from names, sidecars and headers, so that a dry run shows 
 
 from .dry_run import describe
 from .gather import discover
-from .places import check_places
+from .places import check_places, place_checks
 
-__all__ = ["check_places", "describe", "discover"]
+__all__ = ["check_places", "describe", "discover", "place_checks"]

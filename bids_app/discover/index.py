@@ -22,6 +22,7 @@ from bids.exceptions import BIDSConflictingValuesError
 from ..errors import NothingToDoError, UsageError
 from ..options import Options
 from ..records import Problem
+from . import database
 from .names import SUFFIXES, is_nifti
 from .places import check_input
 from .sidecars import bad_json_files
@@ -80,9 +81,13 @@ def index(options: Options) -> Index:
     bad, problems = bad_json_files(root, labels, chosen)
     if not options.participant_label and not options.exclude_participant_label:
         problems += [_odd_folder(name) for name in odd]
-    layout = _layout(root, ignore_patterns(labels, len(labels) == len(known), sessions, bad), problems)
     base = root.absolute()
-    found = (Path(path).relative_to(base) for path in layout.get_files())
+    layout = _saved(options, labels, known, bad, problems)
+    if layout is None:
+        layout = _layout(root, ignore_patterns(labels, len(labels) == len(known), sessions, bad), problems)
+        found = [Path(path).relative_to(base) for path in layout.get_files()]
+    else:
+        found = [path for label in labels for path in database.files_of(layout, root, label)]
     images = [path for path in found if is_nifti(path)]
     if sessions:
         images = [path for path in images if path.parts[1].startswith("ses-") and chosen(path)]
@@ -197,6 +202,25 @@ def _without_images(
             yield Problem(f"sub-{label} has no NIfTI images{where}.", participant=label, fatal=True)
 
 
+def _saved(
+    options: Options, labels: Iterable[str], known: list[str], bad: list[Path], problems: list[Problem]
+) -> BIDSLayout | None:
+    """Return the index that the user keeps, made where there is none yet; None where it does not describe the dataset."""
+    root, folder = options.bids_dir, options.bids_database_dir
+    if folder is None:
+        return None
+    try:
+        if not (folder / database.FILE).exists():
+            _LOG.info("indexing all participants into %s", folder)
+            ignore = ignore_patterns(known, True, (), bad_json_files(root, known, lambda _: True)[0])
+            database.save(folder, lambda part: _pybids(root, ignore, metadata=True, kept_in=part))
+        return database.read(folder, root, labels, bad)
+    except (*_PYBIDS_ERRORS, *database.READ_ERRORS) as error:
+        message = f"The index in {folder} is not used: {' '.join(str(error).split())[:200]}."
+        problems.append(Problem(message, "Remove it, and the next run makes it anew."))
+        return None
+
+
 def _layout(root: Path, ignore: list[re.Pattern[str]], problems: list[Problem]) -> BIDSLayout:
     try:
         return _pybids(root, ignore, metadata=True)
@@ -213,13 +237,15 @@ def _layout(root: Path, ignore: list[re.Pattern[str]], problems: list[Problem]) 
     return layout
 
 
-def _pybids(root: Path, ignore: list[re.Pattern[str]], *, metadata: bool) -> BIDSLayout:
+def _pybids(
+    root: Path, ignore: list[re.Pattern[str]], *, metadata: bool, kept_in: Path | None = None
+) -> BIDSLayout:
     # Only images that the table of sequences may select need their sidecars.
     only = {"suffix": list(SUFFIXES)} if metadata else {}
     indexer = BIDSLayoutIndexer(validate=False, ignore=ignore, index_metadata=metadata, **only)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        layout = BIDSLayout(root, validate=False, indexer=indexer)
+        layout = BIDSLayout(root, validate=False, indexer=indexer, database_path=kept_in)
     for warning in caught:
         _LOG.debug("pybids: %s", warning.message)
     return layout

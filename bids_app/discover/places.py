@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from ..errors import EnvironmentFault, UsageError
+from ..errors import EnvironmentFault, UsageError, check_all
 from ..options import Options
 
 
@@ -22,13 +24,19 @@ def check_places(options: Options) -> None:
     EnvironmentFault
         The output or work folder cannot be written to.
     """
-    check_input(options.bids_dir)
+    check_all(place_checks(options))
+
+
+def place_checks(options: Options) -> list[Callable[[], None]]:
+    """Return the checks of the folders one by one."""
     places = [("output", options.output_dir)]
     if options.work_dir is not None:
         places.append(("work", options.work_dir))
-    for what, folder in places:
-        _check_outside(what, folder, options.bids_dir)
-        _check_writable(what, folder)
+    return [
+        partial(check_input, options.bids_dir),
+        *(partial(_check_outside, what, folder, options.bids_dir) for what, folder in places),
+        *(partial(_check_writable, what, folder) for what, folder in places),
+    ]
 
 
 def check_input(folder: Path) -> None:

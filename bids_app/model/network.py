@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -75,6 +75,40 @@ class Batch:
     slot: tuple[int, ...]
     owner: tuple[int, ...]
     size: int
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """What the encoders make of a batch.
+
+    Attributes
+    ----------
+    batch : Batch
+    pyramid : list of tensor
+        Coverage at each level, shapes (M, 1, X / 2**l, ...).
+    levels : list of list of SlotFeatures
+        Features at each level, full resolution first.
+    """
+
+    batch: Batch
+    pyramid: list[Tensor]
+    levels: list[list[SlotFeatures]]
+
+
+@dataclass(frozen=True, eq=False)
+class Fused:
+    """What the decoder sees.
+
+    Attributes
+    ----------
+    features : list of tensor
+        At each level, full resolution first, shapes (size, C, X / 2**l, ...).
+    seen : list of tensor or None
+        Where any sequence has data, shapes (size, 1, X / 2**l, ...); None where all is covered.
+    """
+
+    features: list[Tensor]
+    seen: list[Tensor | None]
 
 
 class Encoder(nn.Module):
@@ -156,13 +190,28 @@ class MultiSequenceNet(nn.Module):
 
         X, Y and Z must be multiples of 2 ** (levels - 1).
         """
+        fused = self.fuse(self.encode(batch))
+        return self.decode(fused, self.config.noise if self.training else 0.0)
+
+    def encode(self, batch: Batch) -> Encoded:
+        """Run the encoders: what `fuse` and `decode` can turn into logits for any part of the sequences."""
         pyramid = _pyramid(batch.coverage, len(self.config.channels))
-        levels = self._encode(batch, pyramid)
-        fused = [fusion(items, batch.size) for fusion, items in zip(self.fusion, levels, strict=True)]
-        if self.training and self.config.noise:
-            fused[-1] = fused[-1] + self.config.noise * torch.randn_like(fused[-1])
-        seen = self._seen(batch, pyramid)
-        return torch.as_tensor(self.decoder(fused, seen))
+        return Encoded(batch, pyramid, self._encode(batch, pyramid))
+
+    def fuse(self, encoded: Encoded, without: Collection[int] = ()) -> Fused:
+        """Fuse the features of all sequences, as if the slots ``without`` had not been there; at least one must be left."""
+        batch = encoded.batch
+        kept = [[item for item in items if item.slot not in without] for items in encoded.levels]
+        features = [fusion(items, batch.size) for fusion, items in zip(self.fusion, kept, strict=True)]
+        rows = [row for row, slot in enumerate(batch.slot) if slot not in without]
+        return Fused(features, _seen(batch, encoded.pyramid, rows))
+
+    def decode(self, fused: Fused, noise: float = 0.0) -> Tensor:
+        """Return logits, shape (size, outputs, X, Y, Z); ``noise`` is the standard deviation of what the bottleneck gets."""
+        features = list(fused.features)
+        if noise:
+            features[-1] = features[-1] + noise * torch.randn_like(features[-1])
+        return torch.as_tensor(self.decoder(features, fused.seen))
 
     def _encode(self, batch: Batch, pyramid: list[Tensor]) -> list[list[SlotFeatures]]:
         levels: list[list[SlotFeatures]] = [[] for _ in self.config.channels]
@@ -189,17 +238,19 @@ class MultiSequenceNet(nn.Module):
             groups.setdefault(key, []).append(row)
         return [(groups[key], key[1]) for key in sorted(groups)]
 
-    def _seen(self, batch: Batch, pyramid: list[Tensor]) -> list[Tensor | None]:
-        """Return per level where any sequence has data, shape (size, 1, X, Y, Z); None where all is covered."""
-        result: list[Tensor | None] = []
-        for mask in pyramid:
-            seen = mask.new_zeros((batch.size, *mask.shape[1:]))
-            for row, owner in enumerate(batch.owner):
-                seen[owner] = torch.maximum(seen[owner], mask[row])
-            if bool((seen == 1).all()):
-                return [None for _ in pyramid]
-            result.append(seen)
-        return result
+
+def _seen(batch: Batch, pyramid: Sequence[Tensor], rows: Sequence[int]) -> list[Tensor | None]:
+    """Return per level where any of some rows has data, shape (size, 1, X, Y, Z); None where all is covered."""
+    result: list[Tensor | None] = []
+    for mask in pyramid:
+        seen = mask.new_zeros((batch.size, *mask.shape[1:]))
+        for row in rows:
+            owner = batch.owner[row]
+            seen[owner] = torch.maximum(seen[owner], mask[row])
+        if bool((seen == 1).all()):
+            return [None for _ in pyramid]
+        result.append(seen)
+    return result
 
 
 def _pyramid(coverage: Tensor, levels: int) -> list[Tensor]:

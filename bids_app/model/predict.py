@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..errors import UnitError
-from .network import Batch, MultiSequenceNet
+from .network import Batch, Fused, MultiSequenceNet
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,25 @@ class Sample:
     slots: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class Variant:
+    """Another way to decode the same features.
+
+    Attributes
+    ----------
+    without : frozenset of int
+        Slots that are left out.
+    noise : float
+        Standard deviation of the noise at the bottleneck, as a share of that of the features there.
+    seed : int
+        Of that noise.
+    """
+
+    without: frozenset[int] = frozenset()
+    noise: float = 0.0
+    seed: int = 0
+
+
 class Predictor:
     """A network on a device.
 
@@ -49,6 +68,8 @@ class Predictor:
 
     def __init__(self, network: MultiSequenceNet, device: torch.device) -> None:
         self.network, self.device = network.to(device), device
+        #: Brings the next windows to a GPU while it works on these.
+        self.copies = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
 
     def __call__(self, samples: Sequence[Sample]) -> list[NDArray[np.float32]]:
         """Return the probability of the first output for each sample, shapes (X, Y, Z); all samples have one shape.
@@ -60,9 +81,47 @@ class Predictor:
         """
         together = 1 if self.device.type == "cpu" else TOGETHER
         pieces = [samples[first : first + together] for first in range(0, len(samples), together)]
-        return [one for piece in pieces for one in self._piece(piece)]
+        # All pieces are on their way before the first answer is waited for.
+        found = [one for piece in pieces for one in self._piece(piece)]
+        return [one.cpu().numpy() for one in found]
 
-    def _piece(self, samples: Sequence[Sample]) -> list[NDArray[np.float32]]:
+    def variants(self, sample: Sample, variants: Sequence[Variant]) -> list[NDArray[np.float32] | None]:
+        """Return the probability of the first output for each variant, shapes (X, Y, Z); the encoders run once.
+
+        None where a variant leaves no sequence.
+
+        Raises
+        ------
+        UnitError
+            There is too little memory.
+        """
+        try:
+            with torch.inference_mode(), self._precision():
+                encoded = self.network.encode(self._batch([sample]))
+                fused = {
+                    without: self.network.fuse(encoded, without)
+                    for without in dict.fromkeys(variant.without for variant in variants)
+                    if not without >= set(sample.slots)
+                }
+                return [
+                    self._variant(fused[variant.without], variant) if variant.without in fused else None
+                    for variant in variants
+                ]
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not _lacks_memory(error):
+                raise
+            raise UnitError("There was not enough memory for the network.", "Grant more memory.") from error
+
+    def _variant(self, fused: Fused, variant: Variant) -> NDArray[np.float32]:
+        noise = variant.noise * float(fused.features[-1].float().std()) if variant.noise else 0.0
+        devices = [self.device] if self.device.type == "cuda" else []
+        # The noise of a result must not depend on what was drawn before, nor change what is drawn after.
+        with torch.random.fork_rng(devices):
+            torch.manual_seed(variant.seed)
+            logits = self.network.decode(fused, noise)[0, 0]
+        return np.asarray(torch.sigmoid(logits.float()).cpu().numpy())
+
+    def _piece(self, samples: Sequence[Sample]) -> list[torch.Tensor]:
         try:
             return list(self._run(samples))
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
@@ -79,21 +138,31 @@ class Predictor:
         self.network.to(self.device)
         return self._piece(samples)
 
-    def _run(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
-        """Return probabilities, shape (B, X, Y, Z)."""
-        batch = Batch(
+    def _run(self, samples: Sequence[Sample]) -> torch.Tensor:
+        """Return probabilities, shape (B, X, Y, Z), on the device."""
+        batch = self._batch(samples)
+        with torch.inference_mode(), self._precision():
+            return torch.sigmoid(self.network(batch)[:, 0].float())
+
+    def _batch(self, samples: Sequence[Sample]) -> Batch:
+        return Batch(
             self._tensor([sample.images for sample in samples]),
             self._tensor([sample.coverage for sample in samples]),
             tuple(slot for sample in samples for slot in sample.slots),
             tuple(owner for owner, sample in enumerate(samples) for _ in sample.slots),
             len(samples),
         )
-        with torch.inference_mode(), self._precision():
-            logits = self.network(batch)[:, 0]
-        return np.asarray(torch.sigmoid(logits.float()).cpu().numpy())
 
     def _tensor(self, arrays: Sequence[NDArray[np.float32]]) -> torch.Tensor:
-        return torch.from_numpy(np.concatenate(arrays))[:, None].to(self.device)
+        here = torch.from_numpy(np.concatenate(arrays))[:, None]
+        if self.copies is None or self.device.type == "cpu":
+            return here.to(self.device)
+        now = torch.cuda.current_stream(self.device)
+        with torch.cuda.stream(self.copies):
+            there = here.pin_memory().to(self.device, non_blocking=True)
+        now.wait_stream(self.copies)
+        there.record_stream(now)
+        return there
 
     def _precision(self) -> AbstractContextManager[object]:
         """Half precision on a GPU that has it; single on a CPU, where it is the reference."""

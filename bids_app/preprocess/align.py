@@ -18,6 +18,7 @@ from scipy import ndimage
 from .. import cord
 from ..centreline import distance_mm, distances_mm, fine, shared_mm, shift_between
 from ..images import read_volume
+from ..provenance import SEEDS
 from ..records import Alignment
 from ..space import FloatArray, Grid
 
@@ -47,7 +48,7 @@ BLUR_VOXELS, THICK_MM = 0.7, 1.6
 #: A turn by one radian counts as this much shift.
 TURN_MM = 30.0
 _BINS = 32
-_SEED = 1
+_SEED = SEEDS["alignment"]
 _FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 

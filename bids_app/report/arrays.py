@@ -58,6 +58,7 @@ class Crop:
     instances: NDArray[np.int32]
     starts: NDArray[np.int64]
     grid: Grid
+    levels: NDArray[np.uint8] | None = None
 
     @property
     def length(self) -> int:
@@ -84,6 +85,18 @@ class Crop:
             cord=self.cord[..., level].T,
             pixel_mm=(space.SPACING_MM, space.SPACING_MM),
             letters=LETTERS[2],
+        )
+
+    def sagittal(self, row: int, column: int, low: int, high: int) -> View:
+        """Return a sagittal slice of the straightened crop of one sequence, between two slices along the cord."""
+        part = (column, slice(None, None, -1), slice(low, high))
+        image = np.where(self.coverage[row][part], self.images[row][part], np.nan)
+        return View(
+            image=image.T,
+            lesions=self.instances[part].T,
+            cord=self.cord[part].T,
+            pixel_mm=(space.SPACING_MM, space.SPACING_MM),
+            letters=LETTERS[0],
         )
 
     def strip(self, low: int, high: int) -> View:
@@ -197,6 +210,7 @@ def read_crop(segmented: Segmented) -> Crop:
             instances=maps["instances"].astype(np.int32),
             starts=crop["starts"].astype(np.int64),
             grid=segmented.prepared.grid,
+            levels=crop.get("levels"),
         )
 
 

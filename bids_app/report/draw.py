@@ -123,6 +123,19 @@ def draw_pair(
     return _encode(pixels, alt)
 
 
+def draw_plain(view: View, limits: tuple[float, float], pixels_per_mm: float, alt: str) -> Picture:
+    """Draw a slice once, with its outlines, at its true aspect; parameters as in `draw_pair`."""
+    height = max(1, round(view.image.shape[0] * view.pixel_mm[0] * pixels_per_mm))
+    width = max(1, round(view.image.shape[1] * view.pixel_mm[1] * pixels_per_mm))
+    size = ((width + 0.01) / _DPI, (height + 0.01) / _DPI)
+    figure = Figure(figsize=size, dpi=_DPI, facecolor="white")
+    axes = _panel(figure, (0, 0, 1, 1), view, limits)
+    _outline(axes, view.cord, CORD_COLOUR)
+    _outline(axes, view.lesions > 0, LESION_COLOUR)
+    _numbers(axes, view, (height / view.image.shape[0], width / view.image.shape[1]))
+    return _encode(_render(figure), alt)
+
+
 def _panel(
     figure: Figure, box: tuple[float, float, float, float], view: View, limits: tuple[float, float]
 ) -> Axes:

@@ -11,11 +11,11 @@ import jinja2
 from markupsafe import Markup
 
 from .. import files
-from ..pages import page_of, sections_of
+from ..pages import overview_of, page_of, sections_of
 from ..records import Discovery, Failed, Kept, Outcome, Segmented
+from .bundle import packed_program, script_hash
 from .draw import CORD_COLOUR, LESION_COLOUR, NO_DATA_COLOUR
-from .pictures import pictures_per_unit
-from .unit import count_words, view_unit
+from .unit import LESION_HEADINGS, count_words, overview, view_unit
 
 #: Stands on every page.
 RESEARCH_USE = "Research use only, not for diagnosis."
@@ -60,6 +60,14 @@ class ReportRun:
     links: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class _Before:
+    """What the page held before: sections and overview, by the names of units."""
+
+    sections: Mapping[str, str]
+    overview: Mapping[str, Mapping[str, object]]
+
+
 def write_report(participant: str, outcomes: Sequence[Outcome], discovery: Discovery, run: ReportRun) -> Path:
     """Write ``sub-<participant>.html``, also where every unit failed or there was none.
 
@@ -85,7 +93,8 @@ def write_report(participant: str, outcomes: Sequence[Outcome], discovery: Disco
     """
     path = page_of(participant, run.output_dir)
     own = [outcome for outcome in outcomes if outcome.participant == participant]
-    kept = sections_of(path) if any(isinstance(outcome, Kept) for outcome in own) else {}
+    some_kept = any(isinstance(outcome, Kept) for outcome in own)
+    kept = _Before(sections_of(path), overview_of(path)) if some_kept else _Before({}, {})
     files.write_text(path, _render(participant, own, discovery, run, kept))
     return path
 
@@ -95,7 +104,7 @@ def _render(
     outcomes: Sequence[Outcome],
     discovery: Discovery,
     run: ReportRun,
-    kept: Mapping[str, str],
+    kept: _Before,
 ) -> str:
     outcomes = [*outcomes, *_untold(participant, outcomes, discovery)]
     done = [outcome for outcome in outcomes if not isinstance(outcome, Failed)]
@@ -107,10 +116,12 @@ def _render(
         if problem.participant in (None, participant) and problem.message not in told
     ]
     units = sum(unit.participant == participant for unit in discovery.units)
-    limit = pictures_per_unit(max(units, len(done)))
-    sections = [_section(outcome, limit, kept) for outcome in outcomes if outcome.unit is not None]
+    units = max(units, len(done))
+    shown = [_section(outcome, units, kept) for outcome in outcomes if outcome.unit is not None]
+    sections = [one.html for one in shown]
+    script = script_of("tables.js", "viewer.js")
     text = (
-        _environment()
+        environment()
         .get_template("participant.html")
         .render(
             participant=participant,
@@ -123,13 +134,18 @@ def _render(
             several=len(done) > 1,
             unused=[image for image in discovery.unused if image.participant == participant],
             run=run,
+            overview={one.name: one.overview for one in shown if one.overview},
+            script=Markup(script),
+            script_hash=Markup(script_hash(script)),
+            program=packed_program() if any('class="viewer"' in section for section in sections) else "",
             colours={"lesion": LESION_COLOUR, "cord": CORD_COLOUR, "no_data": NO_DATA_COLOUR},
         )
     )
-    return _UNPRINTABLE.sub("\ufffd", text)
+    return printable(text)
 
 
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
+    """Return what renders the templates: everything is escaped unless it is marked."""
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -139,19 +155,36 @@ def _environment() -> jinja2.Environment:
     )
 
 
-def _section(outcome: Outcome, limit: int, kept: Mapping[str, str]) -> Markup:
+def script_of(*names: str) -> str:
+    """Return some files of the templates as one script."""
+    return "".join((_TEMPLATES / name).read_text(encoding="utf-8") for name in names)
+
+
+def printable(text: str) -> str:
+    """Return a page without characters that HTML does not allow."""
+    return _UNPRINTABLE.sub("\ufffd", text)
+
+
+@dataclass(frozen=True)
+class _Section:
+    """What the page shows of a unit, and what lists of participants show of it."""
+
+    name: str
+    html: Markup
+    overview: Mapping[str, object]
+
+
+def _section(outcome: Outcome, units: int, kept: _Before) -> _Section:
     """Return what the page shows of a unit: drawn now, or as it stood on the page before."""
     assert outcome.unit is not None
     name = outcome.unit.name
-    if isinstance(outcome, Kept) and name in kept:
-        return Markup(kept[name])
+    if isinstance(outcome, Kept) and name in kept.sections:
+        return _Section(name, Markup(kept.sections[name]), kept.overview.get(name, {}))
     anchor = f"unit-{re.sub(r'[^0-9A-Za-z_-]', '_', name)}"
-    text = (
-        _environment()
-        .get_template("unit.html")
-        .render(name=name, unit=view_unit(outcome, limit), anchor=anchor)
-    )
-    return Markup(text)
+    view = view_unit(outcome, units)
+    template = environment().get_template("unit.html")
+    text = template.render(name=name, unit=view, anchor=anchor, headings=LESION_HEADINGS)
+    return _Section(name, Markup(text), overview(view))
 
 
 def _untold(participant: str, outcomes: Sequence[Outcome], discovery: Discovery) -> list[Failed]:

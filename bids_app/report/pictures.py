@@ -10,9 +10,11 @@ import numpy as np
 
 from ..records import Segmented
 from ..space import SPACING_MM
-from .arrays import PLANE_NAMES, Crop, Native, View, grey_limits, read_crop, read_native
+from ..vertebrae import name_of
+from .alignment import Comparison, comparisons
+from .arrays import PLANE_NAMES, Crop, Native, View, grey_limits, read_native
 from .choose import Choice, choose_slices
-from .draw import Picture, Ruler, draw_pair, own_settings
+from .draw import Picture, Ruler, draw_pair, draw_plain, own_settings
 
 #: Pictures of each kind for a participant with one unit; several units share twice as many.
 MOST_PICTURES = 24
@@ -24,6 +26,10 @@ STRIP_MM = 130.0
 TICK_MM = 10
 #: Tissue shown around the cord on the reference.
 CONTEXT_MM = 25.0
+#: Cord shown above and below a lesion on its sagittal picture.
+SAGITTAL_MARGIN_MM = 12.0
+_SAGITTAL_PIXELS_PER_MM = 5.5
+_THUMBNAIL_PIXELS_PER_MM = 4.0
 _CROP_PIXELS_PER_MM = 8.0
 _STRIP_PIXELS_PER_MM = 5.5
 #: The reference is drawn at least at 4 and at most at 6 pixels per mm, and no longer than this.
@@ -52,10 +58,14 @@ class Pictures:
     """All pictures of a unit, and sentences about those that were left out."""
 
     overview: Figure
+    sagittal: Sequence[Figure]
+    sagittal_note: str
     levels: Sequence[Figure]
     levels_note: str
     native: Sequence[Figure]
     native_note: str
+    alignment: Sequence[Comparison]
+    thumbnail: Picture
 
 
 def pictures_per_unit(units: int) -> int:
@@ -63,12 +73,14 @@ def pictures_per_unit(units: int) -> int:
     return max(LEAST_PICTURES, min(MOST_PICTURES, 2 * MOST_PICTURES // max(units, 1)))
 
 
-def draw_unit(segmented: Segmented, limit: int) -> Pictures:
+def draw_unit(segmented: Segmented, crop: Crop, limit: int) -> Pictures:
     """Draw a unit.
 
     Parameters
     ----------
     segmented : Segmented
+    crop : Crop
+        What `arrays.read_crop` returns of it.
     limit : int
         At most this many levels, and this many slices of the reference.
 
@@ -77,19 +89,23 @@ def draw_unit(segmented: Segmented, limit: int) -> Pictures:
     BadImageError, OSError, KeyError, ValueError, zipfile.BadZipFile
         A file of the unit cannot be read any more.
     """
-    crop = read_crop(segmented)
     sequences = segmented.prepared.sequences
     levels = choose_slices(crop.instances, 2, limit, step=round(LEVEL_STEP_MM / SPACING_MM))
     native = read_native(segmented, crop)
     slices = choose_slices(native.instances, native.axis, limit)
+    numbers = [lesion.index for lesion in segmented.lesions if (crop.instances == lesion.index).any()]
     shown = [(name, row, crop.limits(row)) for row, name in enumerate(sequences)]
     with own_settings():
         return Pictures(
             overview=_overview(crop, sequences[0]),
+            sagittal=[_sagittal(crop, shown, number) for number in numbers[:limit]],
+            sagittal_note=_left_out(numbers[limit:], limit),
             levels=[_level(crop, shown, level) for level in reversed(levels.slices)],
             levels_note=_note(levels, "level", limit),
             native=_native(native, slices),
             native_note=_note(slices, "slice", limit),
+            alignment=comparisons(segmented, crop),
+            thumbnail=_thumbnail(crop, sequences[0]),
         )
 
 
@@ -102,10 +118,12 @@ def lesion_words(numbers: Sequence[int]) -> str:
     """Return ``lesion 1``, ``lesions 1 and 2`` or ``lesions 1, 2 and 3``; ``no lesion`` without numbers."""
     if not numbers:
         return "no lesion"
-    words = [str(number) for number in numbers]
-    if len(words) == 1:
-        return f"lesion {words[0]}"
-    return f"lesions {', '.join(words[:-1])} and {words[-1]}"
+    return f"lesion{'s' if len(numbers) > 1 else ''} {and_words([str(number) for number in numbers])}"
+
+
+def and_words(words: Sequence[str]) -> str:
+    """Return ``a``, ``a and b`` or ``a, b and c``."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def _overview(crop: Crop, sequence: str) -> Figure:
@@ -121,16 +139,32 @@ def _overview(crop: Crop, sequence: str) -> Figure:
             f"{height_words(heights[low])} mm, plain and with the outline of the cord and of "
             f"{lesion_words([number for number, _, _ in extents])}."
         )
-        ruler = Ruler(_ticks(heights[low:high]), extents)
+        ruler = Ruler(_level_ticks(crop, int(low), int(high)) or _ticks(heights[low:high]), extents)
         drawn.append(("", draw_pair(view, limits, _STRIP_PIXELS_PER_MM, alt, ruler)))
     order = " Read downwards, then go on with the next piece." if pieces > 1 else ""
+    scale = (
+        "Vertebral levels stand on the left."
+        if _level_ticks(crop, 0, crop.length)
+        else "The scale on the left is the S-I coordinate in mm."
+    )
     caption = (
         f"{sequence}: the cord along its length, straightened; superior is up, anterior is left.{order} "
         "Outlines are the cord and the lesions seen through from the side, so that lesions beside the middle "
-        "show as well; a bar on the right gives the extent of each lesion, with its number. The scale on the "
-        "left is the S-I coordinate in mm."
+        f"show as well; a bar on the right gives the extent of each lesion, with its number. {scale}"
     )
     return Figure(caption, drawn, _seen(crop.instances))
+
+
+def _level_ticks(crop: Crop, low: int, high: int) -> list[tuple[float, str]]:
+    """Return the name of each vertebral level at its middle; none where levels are unknown."""
+    if crop.levels is None:
+        return []
+    here = crop.levels[low:high]
+    return [
+        (float(np.flatnonzero(here == value).mean()), name_of(int(value)))
+        for value in np.unique(here)
+        if name_of(int(value))
+    ]
 
 
 def _ticks(heights: np.ndarray) -> list[tuple[float, str]]:
@@ -142,6 +176,47 @@ def _ticks(heights: np.ndarray) -> list[tuple[float, str]]:
         (float(row), f"{'S' if value >= 0 else 'I'} {abs(value):.0f}")
         for row, value in zip(rows, values, strict=True)
     ]
+
+
+def _sagittal(crop: Crop, shown: Sequence[tuple[str, int, tuple[float, float]]], number: int) -> Figure:
+    """Draw the sagittal slice through a lesion where it is largest, on every sequence that reaches it."""
+    inside = crop.instances == number
+    column = int(inside.sum(axis=(1, 2)).argmax())
+    levels = np.flatnonzero(inside.any(axis=(0, 1)))
+    margin = round(SAGITTAL_MARGIN_MM / SPACING_MM)
+    low, high = max(0, int(levels[0]) - margin), min(crop.length, int(levels[-1]) + 1 + margin)
+    high = min(high, low + round(STRIP_MM / SPACING_MM))
+    drawn = []
+    for sequence, row, limits in shown:
+        view = crop.sagittal(row, column, low, high)
+        if not np.isfinite(view.image[view.lesions == number]).any():
+            continue
+        alt = f"Sagittal slice of {sequence} through lesion {number}, plain and with outlines of the cord and of the lesions."
+        drawn.append((sequence, draw_pair(view, limits, _SAGITTAL_PIXELS_PER_MM, alt)))
+    return Figure(
+        f"Lesion {number}, {height_words(crop.height_mm(int(levels.mean())))} mm.", drawn, (number,)
+    )
+
+
+def _thumbnail(crop: Crop, sequence: str) -> Picture:
+    """Draw the axial slice where the largest lesion is largest, or the middle of the cord: for lists of participants."""
+    sizes = np.bincount(crop.instances.ravel())
+    sizes[0] = 0
+    mask = crop.instances == sizes.argmax() if sizes.any() else crop.cord
+    areas = mask.sum(axis=(0, 1))
+    levels = np.flatnonzero(areas)
+    middle = int(levels[len(levels) // 2]) if len(levels) else crop.length // 2
+    level = int(areas.argmax()) if sizes.any() else middle
+    words = lesion_words(_seen(crop.instances[..., level]))
+    return draw_plain(
+        crop.axial(0, level), crop.limits(0), _THUMBNAIL_PIXELS_PER_MM, f"{sequence}, axial: {words}"
+    )
+
+
+def _left_out(numbers: Sequence[int], limit: int) -> str:
+    if not numbers:
+        return ""
+    return f"{limit} lesions are drawn; left out to save room: {lesion_words(numbers)}."
 
 
 def _level(crop: Crop, shown: Sequence[tuple[str, int, tuple[float, float]]], level: int) -> Figure:

@@ -10,7 +10,11 @@ from pathlib import Path
 
 from ..errors import MscordError
 from ..records import Failed, Image, Kept, Lesion, Outcome, Segmented, Unit
-from .pictures import Pictures, draw_unit, height_words
+from ..vertebrae import NAMES
+from .arrays import read_crop
+from .pictures import Pictures, and_words, draw_unit, height_words, pictures_per_unit
+from .remarks import remarks_of, verdict
+from .viewer import Viewer, view_of
 
 _LOG = logging.getLogger(__name__)
 
@@ -19,6 +23,26 @@ _ALIGNMENTS = {
     "rigid": "rigid (moved onto the reference)",
     "header": "by the scanner's coordinates alone",
 }
+
+
+#: Headings of the table of lesions, with the class of their cells.
+LESION_HEADINGS = (
+    ("Lesion", ""),
+    ("Vertebral level", ""),
+    ("Side", ""),
+    ("Part of the cord", ""),
+    ("Volume (mm³)", "number"),
+    ("Length (mm)", "number"),
+    ("Highest probability", "number"),
+    ("Mean probability", "number"),
+    ("Spread under noise", "number"),
+    ("Calibrated probability", "number"),
+    ("Rests on", ""),
+    ("Sequences that cover it", ""),
+    ("Centre (mm, scanner coordinates)", ""),
+)
+#: Shades of the heat row, from the lowest probability up: one hue, so that it is read by lightness alone.
+_SHADES = 8
 
 
 @dataclass(frozen=True)
@@ -35,6 +59,27 @@ class ImageRow:
 
 
 @dataclass(frozen=True)
+class Heat:
+    """One cell of a heat row: the mean probability of a lesion when the network sees less.
+
+    Attributes
+    ----------
+    name : str
+        What it sees: ``all``, ``without STIR``...
+    value : float
+    shade : int
+        0 (lowest) to 7.
+    kept : bool
+        Whether the value is enough for a lesion.
+    """
+
+    name: str
+    value: float
+    shade: int
+    kept: bool
+
+
+@dataclass(frozen=True)
 class LesionRow:
     """One lesion in the table; ``level`` is the number of the picture that shows it, from 1, or None."""
 
@@ -42,11 +87,19 @@ class LesionRow:
     volume_mm3: float
     length_mm: float
     position: str
+    height_mm: float
     vertebral_level: str
+    level_order: int | str
     probability: float
     mean_probability: float
     sequences: str
     level: int | None
+    side: str
+    column: str
+    noise_sd: float | None
+    calibrated: float | None
+    heat: Sequence[Heat]
+    rests_on: str
 
 
 @dataclass(frozen=True)
@@ -58,6 +111,12 @@ class UnitView:
     failure : Failed or None
     pictures : Pictures or None
         None for a failed unit, and where ``no_pictures`` says why they could not be drawn.
+    viewer : Viewer or None
+        None where there are no pictures.
+    least_mean : float
+        Lowest mean probability of a lesion.
+    remarks : sequence of str
+        What should be looked at, see `remarks`.
     made : sequence of (str, str)
         How its result was made: name and value.
     """
@@ -69,11 +128,14 @@ class UnitView:
     lesions: Sequence[LesionRow] = ()
     pictures: Pictures | None = None
     no_pictures: str = ""
+    viewer: Viewer | None = None
+    least_mean: float = 0.0
+    remarks: Sequence[str] = ()
     made: Sequence[tuple[str, str]] = field(default_factory=tuple)
 
 
-def view_unit(outcome: Outcome, limit: int) -> UnitView:
-    """Return what the page shows of an outcome with a unit.
+def view_unit(outcome: Outcome, units: int) -> UnitView:
+    """Return what the page shows of an outcome with a unit; ``units`` share the page.
 
     A unit whose pictures cannot be drawn keeps its tables, and the page says why.
     """
@@ -85,7 +147,8 @@ def view_unit(outcome: Outcome, limit: int) -> UnitView:
         rows = [_found_row(unit, i, "see the sidecars of the results") for i in unit.images]
         lost = "they were on a page of an earlier run that is gone; --force makes them anew"
         return UnitView(_title(unit), rows, summary=_summary(outcome), no_pictures=lost)
-    pictures, problem = _pictures(outcome, limit)
+    shown_of, problem = _shown(outcome, units)
+    pictures, viewer, noticed = shown_of or (None, None, ())
     shown: dict[int, int] = {}
     for position, figure in enumerate(pictures.levels if pictures else (), start=1):
         for number in figure.lesions:
@@ -93,12 +156,23 @@ def view_unit(outcome: Outcome, limit: int) -> UnitView:
     return UnitView(
         title=_title(unit),
         images=[_used_row(outcome, image) for image in unit.images],
-        summary=_summary(outcome),
-        lesions=[_lesion_row(lesion, shown) for lesion in outcome.lesions],
+        summary=f"{_summary(outcome)} {verdict(noticed)}" if shown_of else _summary(outcome),
+        remarks=noticed,
+        lesions=[_lesion_row(lesion, shown, outcome) for lesion in outcome.lesions],
         pictures=pictures,
         no_pictures=problem,
+        viewer=viewer,
+        least_mean=max(outcome.least_mean, outcome.threshold),
         made=_made(outcome),
     )
+
+
+def overview(view: UnitView) -> dict[str, object]:
+    """Return what lists of participants show of a unit, see `pages.overview_of`."""
+    if view.pictures is None:
+        return {}
+    thumbnail = view.pictures.thumbnail
+    return {"thumbnail": thumbnail.uri, "alt": thumbnail.alt, "remarks": list(view.remarks)}
 
 
 def count_words(number: int, word: str) -> str:
@@ -108,10 +182,13 @@ def count_words(number: int, word: str) -> str:
     return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
-def _pictures(outcome: Segmented, limit: int) -> tuple[Pictures | None, str]:
+def _shown(outcome: Segmented, units: int) -> tuple[tuple[Pictures, Viewer, Sequence[str]] | None, str]:
+    """Return pictures, viewer and remarks; None, and why, where the files of the unit are lost."""
     # A picture that fails must not take the page along, and with it the failures that the page lists.
     try:
-        return draw_unit(outcome, limit), ""
+        crop = read_crop(outcome)
+        pictures = draw_unit(outcome, crop, pictures_per_unit(units))
+        return (pictures, view_of(outcome, crop, units), remarks_of(outcome, crop)), ""
     except MscordError as error:
         reason = str(error)
     except OSError as error:
@@ -184,7 +261,35 @@ def _size(image: Image) -> str:
     return f"{shape} voxels of {spacing} mm"
 
 
-def _lesion_row(lesion: Lesion, shown: Mapping[int, int]) -> LesionRow:
+def heat_of(lesion: Lesion, outcome: Segmented) -> list[Heat]:
+    """Return the heat row of a lesion; none where nothing could be left out."""
+    if not lesion.support:
+        return []
+    least = max(outcome.least_mean, outcome.threshold)
+    values = {"all": lesion.mean_probability, **lesion.support}
+    return [
+        Heat(name, value, min(int(value * _SHADES), _SHADES - 1), value >= least)
+        for name, value in values.items()
+    ]
+
+
+def rests_on(lesion: Lesion, heat: Sequence[Heat]) -> str:
+    """Return in words without which sequences a lesion would be missed."""
+    if not heat:
+        return "one sequence only"
+    needed = [
+        cell.name.removeprefix("without ")
+        for cell in heat
+        if cell.name.startswith("without ") and not cell.kept
+    ]
+    left_out = sum(cell.name.startswith("without ") for cell in heat)
+    if not needed:
+        return "no single sequence"
+    return "all together" if len(needed) == left_out else and_words(needed)
+
+
+def _lesion_row(lesion: Lesion, shown: Mapping[int, int], outcome: Segmented) -> LesionRow:
+    heat = heat_of(lesion, outcome)
     x, y, z = lesion.position_mm
     across, ahead = "R" if x >= 0 else "L", "A" if y >= 0 else "P"
     return LesionRow(
@@ -192,11 +297,19 @@ def _lesion_row(lesion: Lesion, shown: Mapping[int, int]) -> LesionRow:
         volume_mm3=lesion.volume_mm3,
         length_mm=lesion.length_mm,
         position=f"{across} {abs(x):.1f}, {ahead} {abs(y):.1f}, {height_words(z)}",
+        height_mm=z,
         vertebral_level=lesion.vertebral_level or "unknown",
+        level_order=NAMES.index(lesion.vertebral_level) if lesion.vertebral_level in NAMES else "",
         probability=lesion.probability,
         mean_probability=lesion.mean_probability,
         sequences=", ".join(lesion.sequences),
         level=shown.get(lesion.index),
+        side=lesion.side or "unknown",
+        column=lesion.column or "unknown",
+        noise_sd=lesion.noise_sd,
+        calibrated=lesion.calibrated,
+        heat=heat,
+        rests_on=rests_on(lesion, heat),
     )
 
 

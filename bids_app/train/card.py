@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import platform
-import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 
 import torch
 
 from .. import __version__, space
+from ..provenance import commit
 from ..sequences import SLOTS
 from .loop import TrainConfig
 from .methods import METHODS
@@ -52,7 +51,7 @@ def make_card(
             "seen_mm": [n * space.SPACING_MM for n in space.NARROW] if several else None,
         },
         "version": __version__,
-        "commit": _commit(),
+        "commit": commit(),
         "training": {**asdict(config), "steps_done": steps_done},
         "note": note,
         "data": data,
@@ -65,19 +64,3 @@ def make_card(
         "notice": f"Research use only, not for diagnosis. Trained on {data}.",
         **results,
     }
-
-
-def _commit() -> str:
-    """Return the commit of the code, or 'unknown' outside a repository."""
-    try:
-        done = subprocess.run(
-            ["git", "rev-parse", "HEAD"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=10,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return done.stdout.strip()

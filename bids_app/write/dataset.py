@@ -10,6 +10,7 @@ from .. import __version__
 from ..errors import UsageError
 from ..files import read_json, write_json, write_text, writing
 from ..options import Options
+from ..provenance import container
 
 APP = "mscord"
 BIDS_VERSION = "1.11.1"
@@ -110,21 +111,13 @@ def raw_uri(path: Path, bids_dir: Path) -> str:
     return f"bids:{RAW}:{quote(full.relative_to(root).as_posix(), safe='/+')}"
 
 
-def container() -> dict[str, str] | None:
-    """Return what GeneratedBy says of the container that this runs in; None outside."""
-    tag = os.environ.get("MSCORD_CONTAINER_TAG")
-    if not tag:
-        return None
-    inside = any(os.environ.get(name) for name in ("APPTAINER_CONTAINER", "SINGULARITY_CONTAINER"))
-    return {"Type": "apptainer" if inside else "docker", "Tag": tag}
-
-
 def _description(options: Options) -> dict[str, object]:
     raw = _raw_description(options.bids_dir)
     generated: dict[str, object] = {"Name": APP, "Version": __version__}
     where = container()
     if where:
-        generated["Container"] = where
+        # The digest has no place here in BIDS; the manifest has it.
+        generated["Container"] = {name: value for name, value in where.items() if name != "Digest"}
     link = _link(options)
     doi = raw.get("DatasetDOI")
     source = {"DOI": doi} if isinstance(doi, str) and doi else {"URL": options.bids_dir.resolve().as_uri()}

@@ -16,8 +16,9 @@ from .. import __version__
 from ..config import to_toml
 from ..files import LOGS, STATUS_ENDING, read_json, write_json, write_text, writing
 from ..options import Options
+from ..provenance import SEEDS, commit, container
 from ..records import Failed, Kept, Outcome, Problem, session_of
-from .dataset import NOTICE, container
+from .dataset import NOTICE
 from .names import LESION_INSTANCES, output_path
 
 MANIFEST_ENDING = "_manifest.json"
@@ -67,6 +68,8 @@ def start_run(options: Options, command: Sequence[str]) -> Run:
         "Command": list(command),
         "Options": _plain(options),
         "Versions": versions(),
+        "Commit": commit(),
+        "Seeds": SEEDS,
         "Started": started.isoformat(timespec="seconds"),
         "ProcessId": os.getpid(),
         "Notice": NOTICE,
