@@ -16,7 +16,7 @@ SEED = 26
 #: Half the length of cord in the sagittal scan, mm.
 HALF_MM = 40.0
 #: What is kept around the lesion to the left, to the front and upwards, mm: little, so that the self-test is quick.
-AROUND_MM = (36.0, 40.0, 32.0)
+AROUND_MM = (30.0, 32.0, 22.0)
 
 
 def main(argv: list[str] | None = None) -> int:
