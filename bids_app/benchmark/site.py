@@ -24,7 +24,7 @@ from .measure import alternate
 #: Of the site.
 PARTICIPANTS = 10_000
 #: Copies of one participant's records with which the group level is measured.
-COPIES = 300
+COPIES = 3000
 #: Nodes, and cores of each: one task a core.
 NODES, CORES = (1, 4, 16, 64), 32
 GPUS = (1, 4, 16, 64)
