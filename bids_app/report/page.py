@@ -15,6 +15,7 @@ from ..pages import overview_of, page_of, sections_of
 from ..records import Discovery, Failed, Kept, Outcome, Segmented
 from .bundle import packed_program, script_hash, version
 from .draw import CORD_COLOUR, LESION_COLOUR, NO_DATA_COLOUR
+from .remarks import verdict
 from .unit import LESION_HEADINGS, count_words, overview, view_unit
 
 #: Stands on every page.
@@ -128,13 +129,14 @@ def _render(
     units = max(units, len(done))
     shown = [_section(outcome, units, kept, run) for outcome in outcomes if outcome.unit is not None]
     sections = [one.html for one in shown]
+    remarks = [str(remark) for one in shown for remark in _listed(one.overview.get("remarks"))]
     script = script_of("tables.js", "viewer.js")
     text = (
         environment()
         .get_template("participant.html")
         .render(
             participant=participant,
-            summary=_summary(done, failures),
+            summary=f"{_summary(done, failures)} {verdict(remarks)}" if done else _summary(done, failures),
             notices=_notices(run.weights),
             failures=failures,
             fatal=[problem for problem in problems if problem.fatal],
@@ -152,6 +154,10 @@ def _render(
         )
     )
     return printable(text)
+
+
+def _listed(value: object) -> Sequence[object]:
+    return value if isinstance(value, list) else ()
 
 
 def environment() -> jinja2.Environment:
