@@ -28,6 +28,7 @@ RUN find /opt/mscord/lib -type d \( -name tests -o -path "*/torch/test" -o -path
     -prune -exec rm -rf {} + \
     && find /opt/mscord/lib -path "*/torch/bin/*" ! -name torch_shm_manager -delete
 COPY setup.cfg pyproject.toml README.md LICENSE NOTICE /src/
+COPY cluster /src/cluster
 COPY bids_app /src/bids_app
 RUN /opt/pip/bin/pip --python /opt/mscord/bin/python install --no-cache-dir --no-build-isolation --no-deps --no-index /src \
     && TORCH="$TORCH" /opt/mscord/bin/python -c "import os, torch; assert bool(torch.version.cuda) == (os.environ['TORCH'] == 'cuda'), torch.__version__"

@@ -6,7 +6,7 @@ DEMO ?= demo
 STAMP := $(VENV)/.installed
 SHELL := /bin/bash
 
-.PHONY: demo test lint types unit agreement figures accuracy alignment fields benchmark pictures clean
+.PHONY: demo test lint types unit agreement container locks figures site accuracy alignment fields benchmark pictures clean
 
 # torch goes first and alone: pinned exactly, a resolver takes the CPU build where one is offered.
 $(STAMP): setup.cfg pyproject.toml
@@ -55,6 +55,18 @@ $(VENV)-agreement/.installed:
 	$(VENV)-agreement/bin/python -m pip install --quiet "panoptica>=2,<3" "pytest>=8,<10" "hypothesis>=6.100,<7"
 	@touch $@
 
+# The Docker image without SCT, built and run as the least privileged of users would, where an engine can be started.
+container:
+	@bash .ci/container
+
+# The versions and checksums that the images are built with, made anew from setup.cfg (needs uv).
+CPU_LINKS ?= https://download.pytorch.org/whl/cpu/torch/
+LOCK := uv pip compile --quiet --generate-hashes --no-header --no-annotate --python-version 3.11 --python-platform x86_64-unknown-linux-gnu
+locks:
+	$(LOCK) setup.cfg -o locks/cuda.txt
+	$(LOCK) setup.cfg locks/cpu.in --constraints locks/cuda.txt --find-links $(CPU_LINKS) -o locks/cpu.txt
+	$(LOCK) locks/build.in --constraints locks/cuda.txt -o locks/build.txt
+
 # Time and memory on a BIDS folder: make figures DATA=folder
 figures: $(STAMP)
 	$(BIN)/python -m bids_app.figures $(DATA) $(DEMO)/figures
@@ -62,6 +74,10 @@ figures: $(STAMP)
 # Time and memory beside targets and peers: writes benchmark.tsv and benchmark.svg into build/benchmark
 benchmark: $(STAMP)
 	$(BIN)/python -m bids_app.benchmark build/benchmark
+
+# What 10,000 participants would take, from a few that are measured
+site: $(STAMP)
+	$(BIN)/python -m bids_app.benchmark.site
 
 # How good the weights are: make accuracy [DATA=public development scans] [BASELINE=weights trained on T2Sag alone]
 accuracy: $(STAMP)

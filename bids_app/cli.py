@@ -139,12 +139,12 @@ def main(argv: list[str] | None = None) -> int:
     if options.qc and options.level == "participant":
         line.error("--qc is of the group level")
     _set_up_log(options.verbose - options.quiet)
-    ensure_home()
     # A container that is stopped, or a job whose time is over, sends SIGTERM: end in order, and say so.
     signal.signal(signal.SIGTERM, _end)
-    from .pipeline import run
-
     try:
+        ensure_home()
+        from .pipeline import run
+
         return int(run(options, ["mscord", *arguments]))
     except MscordError as error:
         log.error("%s", error)

@@ -10,6 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from .errors import EnvironmentFault
+
 #: Where control groups are mounted, and what this process belongs to.
 _GROUPS, _OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 #: Memory that one preprocessing worker may need.
@@ -74,11 +76,22 @@ def ensure_home() -> None:
     """Give this process and those that it starts a HOME that can be written to, where there is none.
 
     Users without a name and containers without a home are common, and libraries fail or complain there. It goes with the process.
+
+    Raises
+    ------
+    EnvironmentFault
+        There is no folder for temporary files either.
     """
     with suppress(RuntimeError, OSError):
         if os.access(Path.home(), os.W_OK):
             return
-    folder = tempfile.mkdtemp(prefix="mscord-home-")
+    try:
+        folder = tempfile.mkdtemp(prefix="mscord-home-")
+    except OSError as error:
+        raise EnvironmentFault(
+            f"There is no folder for temporary files that can be written to ({error.strerror}).",
+            "Set TMPDIR to one; a container with a read-only root needs --tmpfs /tmp.",
+        ) from error
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     os.environ["HOME"] = folder
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bids_app import machine
+from bids_app.errors import EnvironmentFault
 from bids_app.machine import Share, share
 
 
@@ -90,3 +91,13 @@ def test_a_home_is_made_where_there_is_none(monkeypatch, tmp_path):
     assert made.is_dir()
     machine.ensure_home()
     assert Path(os.environ["HOME"]) == made
+
+
+def test_no_folder_for_temporary_files_is_said(monkeypatch):
+    """As in a container with a read-only root and no /tmp of its own."""
+    monkeypatch.setenv("HOME", "/nonexistent")
+    monkeypatch.setattr(
+        "tempfile.mkdtemp", lambda **_: (_ for _ in ()).throw(FileNotFoundError(2, "no such folder"))
+    )
+    with pytest.raises(EnvironmentFault, match="--tmpfs /tmp"):
+        machine.ensure_home()

@@ -100,5 +100,13 @@ def test_a_tiny_run_goes_from_cohort_to_tables_and_is_not_repeated(tmp_path, cap
     assert judge.main(arguments) == 0
     assert capsys.readouterr().out == text
     assert [path.stat().st_mtime_ns for path in weights] == times
+    # Scores alone are enough, also beside other methods; other settings make them void.
+    for path in weights:
+        path.unlink()
+    assert judge.main([*arguments[:-2], OURS]) == 0
+    assert capsys.readouterr().out == text
+    assert not list(tmp_path.rglob("lesion.safetensors"))
+    plan = Plan(tmp_path / "out", 3, 2, 1, 4, 4, 64, (2, 2, 2, 2))
+    assert not plan.is_scored("prior", OURS)
     assert judge.main(["--paper", str(tmp_path), "--methods", "frozen-encoder"]) == 2
     assert judge.main(["--paper", str(tmp_path), "--methods", "magic"]) == 2

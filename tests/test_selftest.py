@@ -91,4 +91,4 @@ def test_it_wants_no_folders_and_knows_no_other_options():
 
 
 def test_the_phantom_is_small():
-    assert sum(path.stat().st_size for path in command.PHANTOM.rglob("*") if path.is_file()) < 1.2e6
+    assert sum(path.stat().st_size for path in command.PHANTOM.rglob("*") if path.is_file()) < 7e5

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from ..files import read_json
 from ..model import checkpoint
 from ..processes import process_pool
 from ..simulate.patches import Patch
@@ -68,6 +69,26 @@ class Plan:
             pool_per_step=float(self.batch), save_every=100,
         )  # fmt: skip
 
+    @property
+    def stamp(self) -> dict[str, object]:
+        """What scores depend on."""
+        return {
+            "Steps": self.steps, "Batch": self.batch, "Seeds": self.seeds, "Training": self.training,
+            "Testing": self.testing, "Length": self.length, "Channels": list(self.channels),
+        }  # fmt: skip
+
+    def scores(self, visibility: str, method: str) -> Path:
+        """Return where the scores of a method lie."""
+        return self.out / visibility / method / "scores.tsv"
+
+    def is_scored(self, visibility: str, method: str) -> bool:
+        """Say whether a method has been scored as this plan says."""
+        path = self.scores(visibility, method)
+        try:
+            return path.exists() and read_json(path.with_suffix(".json")) == self.stamp
+        except (OSError, ValueError):
+            return False
+
 
 @dataclass(frozen=True)
 class Job:
@@ -95,7 +116,10 @@ class Job:
 
 
 def train_all(plan: Plan, visibility: str, methods: Sequence[str]) -> None:
-    """Train what is missing: the baselines first, since the frozen encoder comes from them."""
+    """Train what is missing and not scored: the baselines first, since the frozen encoder comes from them."""
+    methods = [name for name in methods if not plan.is_scored(visibility, name)]
+    if any(METHODS[name].frozen for name in methods) and BASELINE not in methods:
+        methods.append(BASELINE)
     order = sorted(methods, key=lambda name: (METHODS[name].frozen, list(METHODS).index(name)))
     for frozen in (False, True):
         jobs = [

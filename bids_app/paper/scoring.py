@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .. import space
 from ..evaluate.scores import RULES, dice
-from ..files import write_text
+from ..files import write_json, write_text
 from ..processes import process_pool
 from ..segment import Segmenter, cord_zone
 from ..tables import read_table
@@ -43,11 +43,14 @@ def testing_people(plan: Plan, visibility: str) -> list[Person]:
 
 
 def score_method(plan: Plan, visibility: str, method: str, t2sag_only: bool) -> list[Row]:
-    """Return the scores of all runs of a method and of their ensemble (mean of the probabilities), one row each."""
-    path = plan.out / visibility / method / "scores.tsv"
-    stamp = [Job(visibility, method, seed).weights(plan) for seed in range(plan.seeds)]
-    if path.exists() and path.stat().st_mtime > max(one.stat().st_mtime for one in stamp):
+    """Return the scores of all runs of a method and of their ensemble (mean of the probabilities), one row each.
+
+    Scores of the same plan that are there already count, also where the weights are gone.
+    """
+    path = plan.scores(visibility, method)
+    if plan.is_scored(visibility, method):
         return [dict(row) for row in read_table(path)]
+    stamp = [Job(visibility, method, seed).weights(plan) for seed in range(plan.seeds)]
     subjects = testing_people(plan, visibility)
     jobs = list(enumerate(subjects))
     with process_pool(plan.workers) as pool:
@@ -55,6 +58,7 @@ def score_method(plan: Plan, visibility: str, method: str, t2sag_only: bool) -> 
         rows = [row for found in pool.map(score, jobs, chunksize=4) for row in found]
     lines = ["\t".join(COLUMNS), *("\t".join(row[name] for name in COLUMNS) for row in rows)]
     write_text(path, "\n".join(lines) + "\n")
+    write_json(path.with_suffix(".json"), plan.stamp)
     return rows
 
 
