@@ -31,8 +31,9 @@ from .records import Discovery, Failed, Kept, Outcome, Prepared, Segmented, Unit
 from .workers import Workers
 from .write.crash import write_crash
 from .write.derivatives import clear, write_session
-from .write.finished import Basis, basis_of, kept, record_of, recorded
-from .write.manifest import forget_sessions, unit_record, write_status
+from .write.finished import Basis, basis_of, digests, kept, record_of, recorded
+from .write.manifest import forget_sessions, unit_record, versions, write_status
+from .write.methods import methods_of
 
 if TYPE_CHECKING:
     from .localise import Localiser
@@ -226,7 +227,18 @@ class Participants:
             device=self.device,
             weights=self.card.describe(),
             links={"raw": str(self.options.bids_dir)},
+            versions=versions(),
+            checksums={
+                name.rsplit("/", 1)[-1]: digest
+                for basis in self.bases.values()
+                for name, digest in digests(basis)
+            },
+            methods=self._methods_of,
         )
+
+    def _methods_of(self, outcome: Segmented) -> list[str]:
+        methods = methods_of([outcome], self.device)
+        return [*methods.paragraphs, *(one.line() for one in methods.references)]
 
     def _sessions(self) -> Iterator[list[Outcome]]:
         """Yield the outcomes of each session in order."""

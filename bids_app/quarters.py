@@ -15,7 +15,9 @@ MIDDLE = 0.25
 
 
 def of_lesion(inside: NDArray[np.bool_], cord: FloatArray) -> tuple[str, str]:
-    """Return side and column of most of a lesion's voxels; empty where the slices of the lesion show no cord.
+    """Return side and column of a lesion; empty where the slices of the lesion show no cord.
+
+    The column is that of most of its voxels, the side that of most of these.
 
     The distance from the cord's centre is taken relative to the cord's half-width and half-depth in the slice. The angle
     then decides: 45 degrees around the back are ``posterior``, around the front ``anterior``, the rest ``lateral``.
@@ -27,21 +29,25 @@ def of_lesion(inside: NDArray[np.bool_], cord: FloatArray) -> tuple[str, str]:
     cord : array, shape (X, Y, N)
         Inside from 0.5.
     """
-    sides: Counter[str] = Counter()
-    columns: Counter[str] = Counter()
+    found: Counter[tuple[str, str]] = Counter()
     for level in np.flatnonzero(inside.any(axis=(0, 1))):
         mask = np.argwhere(cord[..., level] >= 0.5)
         if len(mask):
             half = np.maximum((np.ptp(mask, axis=0) + 1) / 2, 1)
             left, ahead = ((np.argwhere(inside[..., level]) - mask.mean(axis=0)) / half).T
+            columns = _columns(left, ahead)
+            # What is lateral is on one side, however near to the middle.
+            nearest = np.where(columns == "lateral", 0, MIDDLE)
             # The first axis runs to the left, the second to the front.
-            sides.update(
-                np.where(left > MIDDLE, "left", np.where(left < -MIDDLE, "right", "midline")).tolist()
-            )
-            columns.update(_columns(left, ahead).tolist())
-    if not sides:
+            sides = np.where(left > nearest, "left", np.where(left < -nearest, "right", "midline"))
+            found.update(zip(sides.tolist(), columns.tolist(), strict=True))
+    if not found:
         return "", ""
-    return sides.most_common(1)[0][0], columns.most_common(1)[0][0]
+    of_column: Counter[str] = Counter()
+    for (_, column), voxels in found.items():
+        of_column[column] += voxels
+    column = of_column.most_common(1)[0][0]
+    return max((pair for pair in found if pair[1] == column), key=lambda pair: found[pair])
 
 
 def from_top_mm(inside: NDArray[np.bool_], cord: FloatArray, starts: NDArray[np.int64]) -> float | None:

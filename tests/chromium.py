@@ -1,9 +1,13 @@
-"""A real browser for tests: the distribution's Chromium with a software WebGL, no network."""
+"""A real browser for tests: the distribution's Chromium with a software WebGL, no network.
+
+``python tests/chromium.py PAGE PICTURE [SELECTOR]`` takes a picture of a page, or of a part of it, as in the documentation.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,3 +66,23 @@ class Visit:
         """Scroll to the first viewer and wait until it runs."""
         self.page.locator(".viewer").first.scroll_into_view_if_needed()
         self.page.wait_for_selector(".viewer.running", timeout=120_000)
+
+
+def picture(page: Path, target: Path, selector: str = "") -> None:
+    """Take a picture of what the screen shows, or of a part of the page; a viewer in sight is started first."""
+    with browser() as running:
+        seen = Visit(running, page)
+        if selector:
+            part = seen.page.locator(selector).first
+            part.scroll_into_view_if_needed()
+        if (
+            seen.page.locator(f"{selector or 'body'}.viewer, {selector or 'body'} .viewer").count()
+            and selector
+        ):
+            seen.start_viewer()
+            seen.page.wait_for_timeout(500)
+        (part if selector else seen.page).screenshot(path=target, type="jpeg", quality=85)
+
+
+if __name__ == "__main__":
+    picture(Path(sys.argv[1]).resolve(), Path(sys.argv[2]), *sys.argv[3:4])

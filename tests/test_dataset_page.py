@@ -192,3 +192,23 @@ def test_what_lies_far_from_the_others_is_noticed(options, study):  # noqa: F811
     rows.append(replace(rows[0], lesions=int(3 + 2 * FAR_OUT)))
     assert list(_far_out(rows)) == [LEAST_SESSIONS]
     assert _far_out(rows[-3:]) == {}
+
+
+def test_methods_and_checksums_stand_with_their_unit(tmp_path):
+    path, mask = scan(tmp_path, "sub-01_T2w")
+    unit = segmented(tmp_path, [path], mask)
+    run = run_of(
+        tmp_path,
+        versions={"numpy": "9.9"},
+        checksums={"sub-01_T2w.nii.gz": "c0ffee", "sub-02_T2w.nii.gz": "beef"},
+        methods=lambda outcome: [f"Done on {outcome.unit.name} <so>."],
+    )
+    page = write_report("01", [unit], discovery_of(), run)
+    text = read(page).text
+    assert "Done on sub-01_T2w <so>." in text
+    assert "SHA-256 of sub-01_T2w.nii.gz c0ffee" in text
+    assert "beef" not in text
+    assert "numpy 9.9" in text
+    kept = Kept(unit.unit, {"Lesions": 0, "Volume_mm3": 0.0, "Sequences": ["T2Sag"]})
+    write_report("01", [kept], discovery_of(), run_of(tmp_path))
+    assert "c0ffee" in read(page).text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -98,15 +98,19 @@ class Predictor:
         try:
             with torch.inference_mode(), self._precision():
                 encoded = self.network.encode(self._batch([sample]))
+                # A sequence that shows nothing of the window cannot be missed in it.
+                own = [replace(one, without=one.without & set(sample.slots)) for one in variants]
                 fused = {
                     without: self.network.fuse(encoded, without)
-                    for without in dict.fromkeys(variant.without for variant in variants)
-                    if not without >= set(sample.slots)
+                    for without in {one.without for one in own}
+                    if without != set(sample.slots)
                 }
-                return [
-                    self._variant(fused[variant.without], variant) if variant.without in fused else None
-                    for variant in variants
-                ]
+                found = {
+                    one: self._variant(fused[one.without], one)
+                    for one in dict.fromkeys(own)
+                    if one.without in fused
+                }
+                return [found.get(one) for one in own]
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if not _lacks_memory(error):
                 raise

@@ -252,7 +252,6 @@ def _cell(number: int, sessions: int) -> tuple[int, float, int]:
 def _place(line: Line, by_level: bool) -> tuple[str, str] | None:
     """Return the row and the column of a lesion in the heat map; None where either is not known."""
     side, column, depth = (_known(line[name]) for name in ("side", "column", "from_top_mm"))
-    # The few that are lateral but neither left nor right lie next to the middle.
     part = f"{side} {column}" if column == "lateral" else column
     if part not in PARTS:
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,8 +13,9 @@ from markupsafe import Markup
 from .. import files
 from ..pages import overview_of, page_of, sections_of
 from ..records import Discovery, Failed, Kept, Outcome, Segmented
-from .bundle import packed_program, script_hash
+from .bundle import packed_program, script_hash, version
 from .draw import CORD_COLOUR, LESION_COLOUR, NO_DATA_COLOUR
+from .remarks import verdict
 from .unit import LESION_HEADINGS, count_words, overview, view_unit
 
 #: Stands on every page.
@@ -48,6 +49,12 @@ class ReportRun:
         ``name``, ``sha256`` and ``notice`` (what the weights were trained on).
     links : mapping of str to str
         Names of linked datasets and where they lie; shown as text.
+    versions : mapping of str to str
+        Of what shapes results.
+    checksums : mapping of str to str
+        SHA-256 of input images by their file names.
+    methods : callable
+        Gives the methods text of a unit, as paragraphs.
     """
 
     output_dir: Path
@@ -58,6 +65,9 @@ class ReportRun:
     device: str
     weights: Mapping[str, str] = field(default_factory=dict)
     links: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    checksums: Mapping[str, str] = field(default_factory=dict)
+    methods: Callable[[Segmented], Sequence[str]] = lambda _: ()
 
 
 @dataclass(frozen=True)
@@ -117,15 +127,16 @@ def _render(
     ]
     units = sum(unit.participant == participant for unit in discovery.units)
     units = max(units, len(done))
-    shown = [_section(outcome, units, kept) for outcome in outcomes if outcome.unit is not None]
+    shown = [_section(outcome, units, kept, run) for outcome in outcomes if outcome.unit is not None]
     sections = [one.html for one in shown]
+    remarks = [str(remark) for one in shown for remark in _listed(one.overview.get("remarks"))]
     script = script_of("tables.js", "viewer.js")
     text = (
         environment()
         .get_template("participant.html")
         .render(
             participant=participant,
-            summary=_summary(done, failures),
+            summary=f"{_summary(done, failures)} {verdict(remarks)}" if done else _summary(done, failures),
             notices=_notices(run.weights),
             failures=failures,
             fatal=[problem for problem in problems if problem.fatal],
@@ -134,6 +145,7 @@ def _render(
             several=len(done) > 1,
             unused=[image for image in discovery.unused if image.participant == participant],
             run=run,
+            viewer_version=version(),
             overview={one.name: one.overview for one in shown if one.overview},
             script=Markup(script),
             script_hash=Markup(script_hash(script)),
@@ -142,6 +154,10 @@ def _render(
         )
     )
     return printable(text)
+
+
+def _listed(value: object) -> Sequence[object]:
+    return value if isinstance(value, list) else ()
 
 
 def environment() -> jinja2.Environment:
@@ -174,7 +190,7 @@ class _Section:
     overview: Mapping[str, object]
 
 
-def _section(outcome: Outcome, units: int, kept: _Before) -> _Section:
+def _section(outcome: Outcome, units: int, kept: _Before, run: ReportRun) -> _Section:
     """Return what the page shows of a unit: drawn now, or as it stood on the page before."""
     assert outcome.unit is not None
     name = outcome.unit.name
@@ -183,7 +199,14 @@ def _section(outcome: Outcome, units: int, kept: _Before) -> _Section:
     anchor = f"unit-{re.sub(r'[^0-9A-Za-z_-]', '_', name)}"
     view = view_unit(outcome, units)
     template = environment().get_template("unit.html")
-    text = template.render(name=name, unit=view, anchor=anchor, headings=LESION_HEADINGS)
+    text = template.render(
+        name=name,
+        unit=view,
+        anchor=anchor,
+        headings=LESION_HEADINGS,
+        methods=run.methods(outcome) if isinstance(outcome, Segmented) else (),
+        checksums={row.name: run.checksums[row.name] for row in view.images if row.name in run.checksums},
+    )
     return _Section(name, Markup(text), overview(view))
 
 

@@ -133,4 +133,4 @@ def _packed(volume: NDArray[np.uint8], step: int) -> str:
     size = step * SPACING_MM
     image = nib.Nifti1Image(volume, np.diag([-size, size, size, 1.0]))
     image.header.set_xyzt_units("mm")
-    return base64.b64encode(gzip.compress(image.to_bytes(), 6, mtime=0)).decode("ascii")
+    return base64.b64encode(gzip.compress(image.to_bytes(), 4, mtime=0)).decode("ascii")

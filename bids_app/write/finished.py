@@ -52,6 +52,12 @@ def basis_of(
     }
 
 
+def digests(basis: Basis) -> list[tuple[str, str]]:
+    """Return the images of a session, as BIDS URIs, with their SHA-256."""
+    images = basis["Images"]
+    return [(str(name), str(digest)) for name, digest in images.items()] if isinstance(images, dict) else []
+
+
 def record_of(basis: Basis, outputs: Iterable[Path], output_dir: Path) -> dict[str, object]:
     """Return what the status record of a session keeps of its inputs and outputs."""
     return {

@@ -96,10 +96,15 @@ class Viewer {
     const [ni, nj, nk] = this.shape, plane = ni * nj;
     return (n) => {
       const i = n % ni, j = Math.floor(n / ni) % nj, k = Math.floor(n / plane);
-      if (j === 0 || j === nj - 1 || !inside(n - ni) || !inside(n + ni)) return true;
-      if (type === AXIAL) return i === 0 || i === ni - 1 || !inside(n - 1) || !inside(n + 1);
+      const [across, least, most] = type === AXIAL ? [1, i === 0, i === ni - 1] : [plane, k === 0, k === nk - 1];
+      if (j === 0 || j === nj - 1) return true;
       // The cord goes on where the crop ends.
-      return (k > 0 && !inside(n - plane)) || (k < nk - 1 && !inside(n + plane));
+      if (type === AXIAL && (least || most)) return true;
+      for (const side of [-1, 0, 1]) {
+        if ((side < 0 && least) || (side > 0 && most)) continue;
+        for (const ahead of [-1, 0, 1]) if (!inside(n + side * across + ahead * ni)) return true;
+      }
+      return false;
     };
   }
 
