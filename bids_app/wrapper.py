@@ -12,6 +12,7 @@ import io
 import os
 import shlex
 import shutil
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,12 +21,13 @@ from pathlib import Path
 from .cli import parser as mscord_parser
 from .config import PREFIX
 from .errors import ExitCode, MscordError, UsageError
+from .provenance import DIGEST
 
 IMAGE = "mscord"
 #: These say something and end: they need no folders.
 _ALONE = ("--version", "--self-test")
 #: What mscord writes to; all other paths are only read.
-_WRITTEN = ("output_dir", "work_dir")
+_WRITTEN = ("output_dir", "work_dir", "bids_database_dir")
 #: Folders that the container has of its own and needs.
 _OWN = ("bin", "dev", "etc", "lib", "lib64", "opt/mscord", "opt/sct", "proc", "sbin", "sys", "usr")
 #: There is a card where its driver has made this.
@@ -134,7 +136,21 @@ def docker_run(
     for name in sorted(environment):
         if name.startswith(PREFIX):
             command += ["--env", name]
+    digest = _digest(image)
+    if digest and DIGEST not in environment:
+        command += ["--env", f"{DIGEST}={digest}"]
     return [*command, image, *arguments]
+
+
+def _digest(image: str) -> str:
+    """Return which image that is, for the records of the run: its digest, else its id; empty where Docker does not say."""
+    template = "{{if .RepoDigests}}{{index .RepoDigests 0}}{{else}}{{.Id}}{{end}}"
+    command = ["docker", "image", "inspect", "--format", template, image]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
 
 
 def mounts(given: Mapping[str, object], *, create: bool) -> list[Mount]:

@@ -141,7 +141,9 @@ def test_docker_gets_it_and_its_exit_status_is_ours(here):
     """A fake docker notes its arguments and fails as mscord would."""
     fake = here / "bin" / "docker"
     fake.parent.mkdir()
-    fake.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {here}/given\nexit 3\n')
+    fake.write_text(
+        f'#!/bin/sh\n[ "$1" = image ] && echo sha256:abc && exit\nprintf "%s\\n" "$@" > {here}/given\nexit 3\n'
+    )
     fake.chmod(0o755)
     environment = {**os.environ, "PATH": str(fake.parent)}
     root = Path(wrapper.__file__).resolve().parents[1]
@@ -151,7 +153,9 @@ def test_docker_gets_it_and_its_exit_status_is_ours(here):
         check=False,
     )
     assert done.returncode == 3
-    assert (here / "given").read_text().splitlines()[-3:] == ["bids", "out", "participant"]
+    given = (here / "given").read_text().splitlines()
+    assert given[-4:] == ["mscord", "bids", "out", "participant"]
+    assert "MSCORD_CONTAINER_DIGEST=sha256:abc" in given
     assert (here / "out").is_dir()
 
 
