@@ -6,7 +6,7 @@ DEMO ?= demo
 STAMP := $(VENV)/.installed
 SHELL := /bin/bash
 
-.PHONY: demo test lint types unit agreement container locks figures site accuracy alignment fields benchmark pictures clean
+.PHONY: demo test lint types unit agreement container locks figures site accuracy calibration alignment fields benchmark pictures clean
 
 # torch goes first and alone: pinned exactly, a resolver takes the CPU build where one is offered.
 $(STAMP): setup.cfg pyproject.toml
@@ -82,6 +82,10 @@ site: $(STAMP)
 # How good the weights are: make accuracy [DATA=public development scans] [BASELINE=weights trained on T2Sag alone]
 accuracy: $(STAMP)
 	$(BIN)/python -m bids_app.accuracy $(DATA) $(if $(BASELINE),--baseline $(BASELINE))
+
+# How far a lesion's probability can be believed: make calibration [WRITE=--write puts it on the model card]
+calibration: $(STAMP)
+	$(BIN)/python -m bids_app.accuracy.calibration $(WRITE)
 
 # How well rigid alignment undoes known perturbations: make alignment [DATA=public development scans]
 alignment: $(STAMP)

@@ -17,7 +17,7 @@ from .sequences import SLOTS
 ALONE = "T2Sag"
 #: Passes with noise at the bottleneck, and its standard deviation as a share of that of the features.
 PASSES = 4
-NOISE = 0.1
+NOISE = 1.0
 _NOISY = "noise "
 
 

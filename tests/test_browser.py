@@ -207,6 +207,15 @@ def test_pages_are_accessible_and_fit_a_phone(chromium, page_path, dataset_page,
     assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+def test_on_paper_nothing_is_cut_off_and_the_viewer_is_left_out(chromium, page_path):
+    # A4 with margins of 12 mm, at 96 pixels an inch.
+    seen = Visit(chromium, page_path, viewport={"width": 703, "height": 1000})
+    seen.page.emulate_media(media="print")
+    assert seen.page.evaluate("document.documentElement.scrollWidth") <= 703
+    assert not seen.page.locator(".viewer").first.is_visible()
+    assert seen.page.locator("figure img").first.is_visible()
+
+
 @pytest.mark.parametrize("which", ["participant", "dataset"])
 def test_pages_are_valid_html(page_path, dataset_page, which):
     html5lib = pytest.importorskip("html5lib")

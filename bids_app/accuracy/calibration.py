@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import optimize
 
-from ..cards import SHIPPED, Calibration, Operating
+from ..cards import SHIPPED, Calibration, Operating, read_card
 from ..evaluate.scores import CONNECTED, hits_iou20, overlaps
 from ..processes import process_pool
 from ..segment import Segmenter
@@ -99,8 +99,10 @@ def separation(score: FloatArray, true: NDArray[np.bool_]) -> float:
     return float(((good[:, None] > bad).mean() + (good[:, None] >= bad).mean()) / 2)
 
 
-def report(fitted: Sequence[Found], checked: Sequence[Found], calibration: Calibration) -> Iterator[str]:
-    """Yield the figures."""
+def report(
+    fitted: Sequence[Found], checked: Sequence[Found], calibration: Calibration, least_mean: float
+) -> Iterator[str]:
+    """Yield the figures; pieces from a mean probability of ``least_mean`` pass for a lesion."""
     means, true = _arrays(checked)
     after = np.array([calibration.of(float(mean)) for mean in means])
     yield f"simulated participants: {len(fitted)} pieces to fit on, {len(checked)} others to check on ({true.mean():.0%} true)"
@@ -109,6 +111,10 @@ def report(fitted: Sequence[Found], checked: Sequence[Found], calibration: Calib
         brier = np.square(values - true).mean()
         error = calibration_error(values, true)
         yield f"  {title}\texpected calibration error {error:.3f}\tBrier {brier:.3f}\tlog loss {_loss(_odds(values), true):.3f}"
+    passed = means >= least_mean
+    if passed.any():
+        said, share = after[passed].mean(), true[passed].mean()
+        yield f"  the {passed.sum()} that pass for a lesion\tcalibrated {said:.2f} on average\t{share:.2f} true"
     yield f"  true against false by the mean probability\tarea {separation(means, true):.3f}"
     for column, noise in enumerate(NOISES):
         spread = np.array([one.spread[column] for one in checked])
@@ -162,7 +168,8 @@ def main(argv: list[str] | None = None) -> int:
             for first in (FIRST_FIT, FIRST_CHECK)
         )
     calibration = fit(*_arrays(fitted))
-    sys.stdout.writelines(line + "\n" for line in report(fitted, checked, calibration))
+    least = read_card(options.weights).operating().least_mean
+    sys.stdout.writelines(line + "\n" for line in report(fitted, checked, calibration, least))
     draw(checked, calibration, options.plot)
     if options.write:
         write(options.weights.with_suffix(".json"), calibration, fitted, checked)
