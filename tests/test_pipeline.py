@@ -279,8 +279,8 @@ def test_a_gpu_or_sct_that_is_not_there_is_an_environment_fault(dataset, tmp_pat
     assert cli.main([*line, "--device", "cuda"]) == 5
     monkeypatch.setenv("PATH", str(tmp_path))
     assert cli.main([*line, "--cord", "sct"]) == 5
-    manifests = sorted((tmp_path / "out" / "logs").glob("run-*_manifest.json"))
-    assert [json.loads(path.read_text())["ExitCode"] for path in manifests] == [5, 5]
+    # That is known before anything is written.
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_an_earlier_run_left_does_not_pass_for_a_result(dataset, run, tmp_path):
