@@ -18,7 +18,7 @@ import configargparse
 from . import __version__
 from .config import PREFIX, SECTION, check_variables
 from .errors import ExitCode, MscordError, UsageError
-from .machine import available_cores, available_memory_gb, ensure_home
+from .machine import available_cores, available_memory_gb, prepare_process
 from .options import Options
 
 log = logging.getLogger("bids_app")
@@ -142,7 +142,7 @@ def main(argv: list[str] | None = None) -> int:
     # A container that is stopped, or a job whose time is over, sends SIGTERM: end in order, and say so.
     signal.signal(signal.SIGTERM, _end)
     try:
-        ensure_home()
+        prepare_process()
         from .pipeline import run
 
         return int(run(options, ["mscord", *arguments]))

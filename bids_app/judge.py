@@ -7,12 +7,12 @@ import sys
 
 from .errors import MscordError
 from .evaluate import command
-from .machine import ensure_home
+from .machine import prepare_process
 
 
 def main(argv: list[str] | None = None) -> int:
     """Evaluate; returns the exit status."""
-    ensure_home()
+    prepare_process()
     parser = command.parser()
     from .paper import command as paper
 

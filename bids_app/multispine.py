@@ -25,7 +25,7 @@ import numpy as np
 from . import cli, images
 from .errors import BadImageError, EnvironmentFault, ExitCode, MscordError, NothingToDoError, UsageError
 from .files import write_bytes, write_text, writing
-from .machine import ensure_home
+from .machine import prepare_process
 from .tables import MISSING, read_table
 
 log = logging.getLogger("bids_app")
@@ -61,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Find the lesions of one case; returns the exit status of mscord."""
     options, further = parser().parse_known_args(argv)
-    ensure_home()
+    prepare_process()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(message)s")
     try:
         with tempfile.TemporaryDirectory(prefix="mscord-") as name:

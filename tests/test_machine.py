@@ -101,3 +101,13 @@ def test_no_folder_for_temporary_files_is_said(monkeypatch):
     )
     with pytest.raises(EnvironmentFault, match="--tmpfs /tmp"):
         machine.ensure_home()
+
+
+def test_threads_that_wait_sleep_unless_the_user_says_otherwise(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    machine.prepare_process()
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    machine.prepare_process()
+    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import EnvironmentFault, ExitCode, MscordError
-from ..machine import available_memory_gb, ensure_home
+from ..machine import available_memory_gb, prepare_process
 from ..options import Options
 
 log = logging.getLogger("bids_app")
@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parser().parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
     try:
-        ensure_home()
+        prepare_process()
         with tempfile.TemporaryDirectory(prefix="mscord-self-test-") as folder:
             run(Path(folder), options.device, options.cord)
     except MscordError as error:

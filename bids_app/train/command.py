@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ExitCode, MscordError, UsageError
-from ..machine import ensure_home
+from ..machine import prepare_process
 from ..processes import process_pool
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ def channels(text: str) -> tuple[int, ...]:
 def main(argv: list[str] | None = None) -> int:
     """Train; returns the exit status."""
     options = parser().parse_args(argv)
-    ensure_home()
+    prepare_process()
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S"
     )
