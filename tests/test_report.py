@@ -68,6 +68,16 @@ def record(path: Path, sequence: str, participant: str = "01", session: str | No
     return Image(path, participant, session, {}, "T2w", sequence, images.plane_of(grid), grid)
 
 
+def mask_on(path: Path, mask: Path) -> Path:
+    """Return the mask for a scan that may hold only the first slices of the masked one."""
+    shape, whole = nib.load(path).shape, nib.load(mask)
+    if shape == whole.shape:
+        return mask
+    part = path.with_name(f"{path.name.split('.')[0]}_cord.nii.gz")
+    nib.save(nib.Nifti1Image(np.asarray(whole.dataobj)[..., : shape[2]], whole.affine), part)
+    return part
+
+
 def segmented(folder: Path, paths: list[Path], mask: Path, lesions=(), **changes) -> Segmented:
     """Bring scans into the common space of the first and mark the lesions there, numbered from 1."""
     names = changes.pop("sequences", ("T2Sag", "STIR", "T2starAx"))[: len(paths)]
@@ -97,7 +107,7 @@ def segmented(folder: Path, paths: list[Path], mask: Path, lesions=(), **changes
         crop=crop,
         sequences=names,
         grid=common,
-        cord_masks={inputs[0].path: mask},
+        cord_masks={image.path: mask_on(image.path, mask) for image in inputs},
         alignments={i.path: Alignment(i.path, here, "identity", "it is the reference") for i in inputs},
         cord_method="builtin 1",
     )
@@ -373,6 +383,36 @@ def test_sequence_that_does_not_reach_a_level_is_named_and_not_drawn(tmp_path):
     assert "lesion 1. Not scanned here: T2starAx." in page.text
     drawn = [attrs["alt"] for attrs in page.all("img") if "T2starAx" in attrs["alt"]]
     assert [alt.split(",")[0] for alt in drawn] == ["Checkerboard"]
+
+
+def test_every_slice_with_a_lesion_is_drawn_of_every_image(tmp_path):
+    lesions = [LEFT_POSTERIOR_HIGH]
+    path, mask = scan(tmp_path, "sub-01_T2w", lesions=lesions)
+    other, _ = scan(tmp_path, "sub-01_T2starw", lesions=lesions)
+    unit = segmented(tmp_path, [path, other], mask, lesions, sequences=("T2Sag", "T2starAx"))
+    moved = np.eye(4)
+    moved[2, 3] = 4.0
+    crop = read_crop(unit)
+    for image, transform in zip(unit.prepared.unit.inputs, (np.eye(4), moved), strict=True):
+        alignment = Alignment(image.path, transform, "rigid", "it fits better")
+        unit = replace(
+            unit,
+            prepared=replace(unit.prepared, alignments={**unit.prepared.alignments, image.path: alignment}),
+        )
+    page = read(write_report("01", [unit], discovery_of(), run_of(tmp_path)))
+    numbers = {}
+    for image in unit.prepared.unit.inputs:
+        native = read_native(unit, crop, image)
+        along = tuple(axis for axis in range(3) if axis != native.axis)
+        numbers[image.sequence] = native.numbers[native.instances.any(axis=along)]
+        for number in numbers[image.sequence]:
+            assert f"slice {number} of {len(native.numbers)} of {image.sequence}, plain" in str(
+                page.all("img")
+            )
+    # The other image was moved by 4 mm: its lesion is 4 mm further up in the file.
+    a, b = (read_native(unit, crop, image).instances > 0 for image in unit.prepared.unit.inputs)
+    heights = [np.argwhere(one)[:, 2].mean() for one in (a, b)]
+    assert heights[1] - heights[0] == pytest.approx(4.0 / nib.load(path).header.get_zooms()[2], abs=0.6)
 
 
 def test_use_of_every_image_is_told(tmp_path):

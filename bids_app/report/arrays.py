@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from .. import images, resample, space
-from ..records import Segmented
+from ..records import Image, Segmented
 from ..sequences import ISOTROPIC
 from ..space import FloatArray, Grid
 
@@ -133,7 +133,7 @@ class Crop:
 
 @dataclass(frozen=True, eq=False)
 class Native:
-    """The reference image on its own grid, its axes turned to LAS order.
+    """An image on its own grid, its axes turned to LAS order.
 
     Attributes
     ----------
@@ -214,24 +214,32 @@ def read_crop(segmented: Segmented) -> Crop:
         )
 
 
-def read_native(segmented: Segmented, crop: Crop) -> Native:
-    """Read the reference image and bring the lesions onto its grid.
+def read_native(segmented: Segmented, crop: Crop, scan: Image | None = None) -> Native:
+    """Read an image of the unit and bring the lesions onto its grid.
+
+    Parameters
+    ----------
+    segmented : Segmented
+    crop : Crop
+    scan : Image, optional
+        One that stayed in the unit; default: the reference.
 
     Raises
     ------
     BadImageError
-        The reference or its cord mask cannot be read any more.
+        The image or its cord mask cannot be read any more.
     """
-    reference = segmented.prepared.unit.reference
-    image, grid = images.read_volume(reference.path)
-    cord, _ = images.read_volume(segmented.prepared.cord_masks[reference.path])
-    instances = native_instances(crop, grid, segmented.threshold)
+    scan = scan or segmented.prepared.unit.reference
+    image, grid = images.read_volume(scan.path)
+    cord, _ = images.read_volume(segmented.prepared.cord_masks[scan.path])
+    transform = segmented.prepared.alignments[scan.path].transform
+    instances = native_instances(crop, grid, segmented.threshold, transform)
     change = nib.orientations.ornt_transform(
         nib.orientations.io_orientation(grid.affine), nib.orientations.axcodes2ornt(space.AXIS_CODES)
     )
     order = np.argsort(change[:, 0])
     spacing = grid.spacing_mm[order]
-    axis = 0 if reference.plane == ISOTROPIC else int(spacing.argmax())
+    axis = 0 if scan.plane == ISOTROPIC else int(spacing.argmax())
     numbers = np.arange(grid.shape[int(order[axis])])
     if change[order[axis], 1] < 0:
         numbers = numbers[::-1]
@@ -241,8 +249,8 @@ def read_native(segmented: Segmented, crop: Crop) -> Native:
     return Native(image, instances, cord >= 0.5, spacing, axis, numbers)
 
 
-def native_instances(crop: Crop, grid: Grid, threshold: float) -> NDArray[np.int32]:
-    """Return lesion numbers on the grid of the reference, shape grid.shape, as the lesion mask has them.
+def native_instances(crop: Crop, grid: Grid, threshold: float, transform: FloatArray) -> NDArray[np.int32]:
+    """Return lesion numbers on the grid of an image, shape grid.shape, as its lesion mask has them.
 
     A voxel carries a number where the mean probability over it reaches the threshold; a lesion that does so
     nowhere, because slices are thick, keeps its most probable voxel. Voxels just around a lesion take part
@@ -251,9 +259,8 @@ def native_instances(crop: Crop, grid: Grid, threshold: float) -> NDArray[np.int
     inside = crop.instances > 0
     rim = ndimage.binary_dilation(inside, np.ones((3, 3, 3), bool)) & (crop.probability < threshold)
     kept = np.where(inside | rim, crop.probability, np.float32(0))
-    here = np.eye(4)
-    probability = resample.from_crop(kept, crop.starts, crop.grid, grid, here)
-    nearest = resample.labels_from_crop(crop.instances, crop.starts, crop.grid, grid, here)
+    probability = resample.from_crop(kept, crop.starts, crop.grid, grid, transform)
+    nearest = resample.labels_from_crop(crop.instances, crop.starts, crop.grid, grid, transform)
     result = np.where((probability >= threshold) & (probability > 0), nearest, 0).astype(np.int32)
     for number in np.setdiff1d(crop.instances, result):
         own = np.where(nearest == number, probability, 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,6 +54,15 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Scan:
+    """The slices of one image that have lesions, as it was scanned, and a sentence about those that were left out."""
+
+    name: str
+    slices: Sequence[Figure]
+    note: str
+
+
+@dataclass(frozen=True)
 class Pictures:
     """All pictures of a unit, and sentences about those that were left out."""
 
@@ -62,8 +71,7 @@ class Pictures:
     sagittal_note: str
     levels: Sequence[Figure]
     levels_note: str
-    native: Sequence[Figure]
-    native_note: str
+    scans: Sequence[Scan]
     alignment: Sequence[Comparison]
     thumbnail: Picture
 
@@ -82,7 +90,7 @@ def draw_unit(segmented: Segmented, crop: Crop, limit: int) -> Pictures:
     crop : Crop
         What `arrays.read_crop` returns of it.
     limit : int
-        At most this many levels, and this many slices of the reference.
+        At most this many levels, and this many slices of each image.
 
     Raises
     ------
@@ -91,8 +99,6 @@ def draw_unit(segmented: Segmented, crop: Crop, limit: int) -> Pictures:
     """
     sequences = segmented.prepared.sequences
     levels = choose_slices(crop.instances, 2, limit, step=round(LEVEL_STEP_MM / SPACING_MM))
-    native = read_native(segmented, crop)
-    slices = choose_slices(native.instances, native.axis, limit)
     numbers = [lesion.index for lesion in segmented.lesions if (crop.instances == lesion.index).any()]
     shown = [(name, row, crop.limits(row)) for row, name in enumerate(sequences)]
     with own_settings():
@@ -102,8 +108,7 @@ def draw_unit(segmented: Segmented, crop: Crop, limit: int) -> Pictures:
             sagittal_note=_left_out(numbers[limit:], limit),
             levels=[_level(crop, shown, level) for level in reversed(levels.slices)],
             levels_note=_note(levels, "level", limit),
-            native=_native(native, slices),
-            native_note=_note(slices, "slice", limit),
+            scans=[scan for scan in _scans(segmented, crop, limit) if scan.slices],
             alignment=comparisons(segmented, crop),
             thumbnail=_thumbnail(crop, sequences[0]),
         )
@@ -239,7 +244,18 @@ def _level(crop: Crop, shown: Sequence[tuple[str, int, tuple[float, float]]], le
     return Figure(caption, drawn, seen)
 
 
-def _native(native: Native, choice: Choice) -> list[Figure]:
+def _scans(segmented: Segmented, crop: Crop, limit: int) -> Iterator[Scan]:
+    """Yield the slices with lesions of every image that fed the network, the reference first."""
+    if not crop.instances.any():
+        return
+    for image in segmented.prepared.unit.inputs:
+        if image.path in segmented.prepared.alignments:
+            native = read_native(segmented, crop, image)
+            slices = choose_slices(native.instances, native.axis, limit)
+            yield Scan(image.sequence, _native(native, slices, image.sequence), _note(slices, "slice", limit))
+
+
+def _native(native: Native, choice: Choice, sequence: str) -> list[Figure]:
     if not choice.slices:
         return []
     window = native.window(CONTEXT_MM)
@@ -254,7 +270,7 @@ def _native(native: Native, choice: Choice) -> list[Figure]:
             lesion_words(seen),
             f"{plane.capitalize()} slice {native.numbers[position]} of {count}",
         )
-        alt = f"{name} of the reference image, plain and with outlines of the cord and of {lesions}."
+        alt = f"{name} of {sequence}, plain and with outlines of the cord and of {lesions}."
         figures.append(Figure(f"{name}: {lesions}.", [("", draw_pair(view, limits, scale, alt))], seen))
     # Axial slices are listed from the top down, like the levels; sagittal ones from right to left.
     return figures[::-1] if native.axis == PLANE_NAMES.index("axial") else figures
