@@ -225,7 +225,17 @@ def test_killed_at_random_a_run_goes_on_and_ends_the_same(dataset, finished, tmp
     before, recorded = written(out), records(out)
     assert run(dataset, out, "-w", str(work)) == 0
     assert not recorded & redone(before, out)
+    # What was half-written is gone, too.
     assert results(out) == expected
+
+
+def test_what_a_killed_run_left_half_written_goes(dataset, finished, out):
+    left = next((out / "sub-02/anat").glob("*label-lesion*mask.nii.gz"))
+    half = left.with_name(f".{left.name}.123.part")
+    half.write_bytes(b"half")
+    left.unlink()
+    assert run(dataset, out) == 0
+    assert results(out) == results(finished)
 
 
 def records(out: Path) -> set[str]:

@@ -79,6 +79,7 @@ def run(options: argparse.Namespace) -> ExitCode:
         train_all(plan, visibility, methods)
         # What earlier runs of the same plan have scored belongs into the tables, too.
         told = [name for name in METHODS if name in methods or plan.is_scored(visibility, name)]
+        told.sort(key=lambda name: name != BASELINE)
         results[visibility] = {
             name: score_method(plan, visibility, name, METHODS[name].t2sag_only) for name in told
         }

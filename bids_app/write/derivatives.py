@@ -56,7 +56,7 @@ class _Loaded:
 
 
 def clear(label: str, options: Options, unwanted: Callable[[str | None], bool]) -> None:
-    """Remove what an earlier run wrote of a participant in the sessions that are ``unwanted``.
+    """Remove what an earlier run wrote of a participant in the sessions that are ``unwanted``, and what it left half-written.
 
     A mask of a unit that fails this time, or of an image that is not used any more, would pass for a result. Sessions that
     the run does not work on are left alone.
@@ -67,10 +67,11 @@ def clear(label: str, options: Options, unwanted: Callable[[str | None], bool]) 
         Something cannot be removed.
     """
     folder = options.output_dir / f"sub-{label}"
-    for path in sorted(folder.rglob(f"sub-{label}_*")):
+    for path in sorted(folder.rglob(f"*sub-{label}_*")):
         session = next((part[4:] for part in path.relative_to(folder).parts if part.startswith("ses-")), None)
         chosen = not options.session_label or session in options.session_label
-        if chosen and unwanted(session) and _OURS.search(path.name):
+        ours = _OURS.search(path.name) or (path.name.startswith(".sub-") and path.name.endswith(".part"))
+        if chosen and unwanted(session) and ours:
             with writing(path):
                 path.unlink(missing_ok=True)
 
