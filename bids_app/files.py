@@ -99,3 +99,9 @@ def _fault(path: Path, error: OSError) -> EnvironmentFault:
         f"{path.name} could not be written to {path.parent} ({error.strerror or error}).",
         "Check the output folder.",
     )
+
+
+def nearest(path: Path) -> Path:
+    """Return what exists of a path: itself, or the nearest of the folders above it, with links resolved."""
+    resolved = path.resolve()
+    return next(place for place in (resolved, *resolved.parents) if place.exists())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +10,8 @@ from tempfile import gettempdir
 
 from . import discover
 from .cards import SHIPPED, read_card
-from .errors import EnvironmentFault, check_all
+from .errors import check_all
+from .files import nearest
 from .given import check_derivatives
 from .machine import share
 from .options import Options
@@ -100,7 +100,7 @@ def disk_needs(units: Sequence[Unit], options: Options) -> list[Need]:
         works = sorted(works)[-together:]
     results = RESULT_BYTES * sum(sum(_voxels(unit)) for unit in units)
     results += PAGE_BYTES * len({unit.participant for unit in units})
-    out, work = _existing(options.output_dir), _existing(options.work_dir or Path(gettempdir()))
+    out, work = nearest(options.output_dir), nearest(options.work_dir or Path(gettempdir()))
     free_out, free_work = shutil.disk_usage(out).free, shutil.disk_usage(work).free
     if out.stat().st_dev == work.stat().st_dev:
         return [Need("output and work", options.output_dir, results + sum(works), free_out)]
@@ -124,15 +124,6 @@ def _check_device(device: str) -> None:
         from .segment import choose_device
 
         choose_device(device)
-
-
-def _existing(folder: Path) -> Path:
-    """Return the folder, or the nearest one above it that exists."""
-    resolved = Path(os.path.abspath(folder)).resolve()  # noqa: PTH100 - a relative TMPDIR
-    found = next((place for place in (resolved, *resolved.parents) if place.is_dir()), None)
-    if found is None:
-        raise EnvironmentFault(f"{folder} lies nowhere.")
-    return found
 
 
 def _size(count: int) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 #: Set when an image is built, or by who starts it: an image cannot know its own digest.
 COMMIT, TAG, DIGEST = "MSCORD_COMMIT", "MSCORD_CONTAINER_TAG", "MSCORD_CONTAINER_DIGEST"
 #: Wherever chance is used, it starts here: results repeat to the byte.
-SEEDS = {"alignment": 1}
+SEEDS = {"alignment": 1, "noise": 0}
 UNKNOWN = "unknown"
 _PACKAGE = Path(__file__).parent
 

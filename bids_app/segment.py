@@ -6,8 +6,8 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -16,44 +16,19 @@ from scipy import ndimage
 
 from . import quarters, space, support, vertebrae
 from .cards import SHIPPED, Operating
+from .cutting import Crop, cut_windows, read_crop
 from .errors import EnvironmentFault, UnitError
 from .files import writing
 from .model import checkpoint
-from .model.predict import Predictor, Sample, Variant
+from .model.predict import Predictor, Variant
 from .records import Lesion, Prepared, Segmented
 from .sequences import SLOTS
-from .space import FloatArray, Grid
-from .tiling import tiled, windows
+from .space import FloatArray
 
 log = logging.getLogger(__name__)
 
-Place = tuple[slice, ...]
-WINDOW = (space.CROP_VOXELS, space.CROP_VOXELS, 64)
 #: 26-connectivity.
 CONNECTED = np.ones((3, 3, 3), int)
-
-
-@dataclass(frozen=True, eq=False)
-class Crop:
-    """A unit in the common space: what preprocessing left in ``Prepared.crop``; shapes as in `records.Prepared`.
-
-    Attributes
-    ----------
-    grid : Grid
-        The uncropped common grid.
-    sequences : tuple of str
-        Sequence of each image.
-    levels : array, shape (N,), optional
-        Vertebral level of each slice, 0 where unknown.
-    """
-
-    images: NDArray[np.float32]
-    coverage: NDArray[np.bool_]
-    cord: NDArray[np.float32]
-    starts: NDArray[np.int64]
-    grid: Grid
-    sequences: tuple[str, ...]
-    levels: NDArray[np.uint8] | None = None
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -120,7 +95,7 @@ class Segmenter:
         crops: dict[Path, Crop] = {}
         for unit in units:
             if unit.crop not in self.ahead:
-                with suppress(Exception):
+                with suppress(OSError, ValueError, KeyError, EOFError, BadZipFile):
                     crops[unit.crop] = read_crop(unit)
         with suppress(UnitError):
             self.ahead |= zip(crops, self.probabilities(list(crops.values())), strict=True)
@@ -179,7 +154,7 @@ class Segmenter:
 
     def probabilities(self, crops: Sequence[Crop]) -> list[NDArray[np.float32]]:
         """Return the `probability` of several crops, whose windows a GPU takes together."""
-        cuts = [self._cut(crop) for crop in crops]
+        cuts = [cut_windows(crop, self.weights.network.config.intensity) for crop in crops]
         samples = [sample for cut in cuts for sample in cut.samples if sample is not None]
         found = iter(self.predictor(samples))
         return [
@@ -220,7 +195,7 @@ class Segmenter:
         variants: Mapping[str, Variant],
     ) -> dict[int, dict[str, float]]:
         """Return the mean probability inside each lesion by variant."""
-        cut = self._cut(crop)
+        cut = cut_windows(crop, self.weights.network.config.intensity)
         marked = cut.pad(instances > 0)
         decoded: list[list[NDArray[np.float32] | None]] = [
             self.predictor.variants(sample, list(variants.values()))
@@ -233,90 +208,6 @@ class Segmenter:
             kept = [SLOTS.index(sequence) not in variant.without for sequence in crop.sequences]
             maps[name] = cut.blend([one[row] for one in decoded]) * crop.coverage[kept].any(axis=0)
         return support.means(instances, maps, [lesion.index for lesion in lesions])
-
-    def _cut(self, crop: Crop) -> _Cut:
-        images, coverage, cord, inner = _padded(crop)
-        slots = [SLOTS.index(name) for name in crop.sequences]
-        kind = self.weights.network.config.intensity
-        places = list(windows(cord.shape, WINDOW))
-        samples = [
-            _sample(kind, slots, images[:, *place], coverage[:, *place], cord[place]) for place in places
-        ]
-        return _Cut(places, samples, cord, inner)
-
-
-@dataclass(frozen=True, eq=False)
-class _Cut:
-    """A crop cut into windows.
-
-    Attributes
-    ----------
-    places : list of tuple of slice
-    samples : list of Sample or None
-        What the network sees of each; None where it shows no cord.
-    cord : array, shape (48, 48, M)
-        Padded along the cord.
-    inner : slice
-        Where the crop lies in ``cord``.
-    """
-
-    places: list[Place]
-    samples: list[Sample | None]
-    cord: FloatArray
-    inner: slice
-
-    def pad(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Return a mask of the crop as the windows see it."""
-        result = np.zeros(self.cord.shape, bool)
-        result[..., self.inner] = mask
-        return result
-
-    def blend(self, results: Sequence[FloatArray | None]) -> NDArray[np.float32]:
-        """Return a map of the crop from what was found around the cord of each window; None counts as 0."""
-        waiting = iter(results)
-
-        def whole(place: Place) -> FloatArray | None:
-            found = next(waiting)
-            if found is None:
-                return None
-            result = np.zeros(WINDOW, np.float32)
-            result[space.around_cord(self.cord[place])] = found
-            return result
-
-        return np.asarray(tiled(self.cord.shape, WINDOW, whole)[..., self.inner], np.float32)
-
-
-def _sample(
-    kind: str, slots: list[int], images: FloatArray, coverage: FloatArray, cord: FloatArray
-) -> Sample | None:
-    """Return what the network sees of a window: the sequences that show some of the cord; None where none does."""
-    relative = {}
-    for n in range(len(slots)):
-        image = space.intensities(kind, images[n], coverage[n] > 0, cord)
-        if image is not None:
-            relative[n] = image
-    if not relative:
-        return None
-    part = space.around_cord(cord)
-    return Sample(
-        np.stack([image[part] for image in relative.values()]),
-        np.stack([coverage[n][part] for n in relative]),
-        tuple(slots[n] for n in relative),
-    )
-
-
-def read_crop(prepared: Prepared) -> Crop:
-    """Read a unit's crop."""
-    with np.load(prepared.crop) as arrays:
-        return Crop(
-            arrays["images"],
-            arrays["coverage"],
-            arrays["cord"],
-            arrays["starts"],
-            prepared.grid,
-            prepared.sequences,
-            arrays.get("levels"),
-        )
 
 
 def cord_zone(cord: FloatArray) -> NDArray[np.bool_]:
@@ -388,18 +279,3 @@ def find_lesions(
             )
         )
     return instances, tuple(lesions)
-
-
-def _padded(crop: Crop) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], slice]:
-    """Pad the crop along the cord to at least a window; the slice says where the crop lies in the result."""
-    n = crop.cord.shape[2]
-    extra = max(0, WINDOW[2] - n)
-    before = extra // 2
-    widths = ((0, 0), (0, 0), (before, extra - before))
-    four = ((0, 0), *widths)
-    return (
-        np.pad(crop.images.astype(np.float32), four),
-        np.pad(crop.coverage.astype(np.float32), four),
-        np.pad(crop.cord, widths),
-        slice(before, before + n),
-    )

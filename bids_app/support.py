@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from .cards import Calibration
 from .model.predict import Variant
+from .provenance import SEEDS
 from .records import Lesion
 from .sequences import SLOTS
 
@@ -42,7 +43,9 @@ def variants_of(sequences: Sequence[str]) -> dict[str, Variant]:
 
 def noisy(noise: float) -> dict[str, Variant]:
     """Return passes with noise at the bottleneck; ``noise`` is a share of the spread of the features there."""
-    return {f"{_NOISY}{number}": Variant(noise=noise, seed=number) for number in range(PASSES)}
+    return {
+        f"{_NOISY}{number}": Variant(noise=noise, seed=SEEDS["noise"] + number) for number in range(PASSES)
+    }
 
 
 def means(

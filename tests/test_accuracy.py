@@ -17,7 +17,7 @@ from bids_app.accuracy.paint import draw_sets, paint, volume_mm3
 from bids_app.accuracy.real import Result, _overlap, recall, retest
 from bids_app.accuracy.scans import LESION_FREE, PAIRS, Scan
 from bids_app.accuracy.simulated import SUBSETS, make_participant
-from bids_app.segment import Crop
+from bids_app.cutting import Crop
 from bids_app.simulate.draw import Draw
 from bids_app.simulate.scan import NOISE, draw_protocol
 from bids_app.simulate.shifted import shifted_protocol

@@ -78,35 +78,31 @@ def test_hadolint_has_nothing_to_say():
     assert done.returncode == 0, done.stdout
 
 
-def test_without_an_engine_the_container_check_says_so_and_skips(tmp_path):
-    """Only what every machine has is on PATH, and no docker."""
+def container_check(tools: Path) -> str:
+    """Run the check with what every machine has, and with the programs of a folder; return what it says."""
     for name in ("bash", "dirname", "mktemp", "rm"):
-        (tmp_path / name).symlink_to(shutil.which(name))
+        (tools / name).symlink_to(shutil.which(name))
     done = subprocess.run(
         [shutil.which("bash"), ROOT / ".ci" / "container"],
         capture_output=True,
         text=True,
         check=False,
-        env={"PATH": str(tmp_path)},
+        env={"PATH": str(tools)},
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("== container NOT tested: there is no docker")
+    return done.stdout
+
+
+def test_without_an_engine_the_container_check_says_so_and_skips(tmp_path):
+    assert container_check(tmp_path).startswith("== container NOT tested: there is no docker")
 
 
 def test_an_engine_that_does_not_run_is_said(tmp_path):
-    for name in ("bash", "dirname", "mktemp", "rm"):
-        (tmp_path / name).symlink_to(shutil.which(name))
     (tmp_path / "id").write_text("#!/bin/sh\necho 1000\n")
     (tmp_path / "docker").write_text('#!/bin/sh\n[ "$1" = buildx ]\n')
     for name in ("id", "docker"):
         (tmp_path / name).chmod(0o755)
     (tmp_path / "sh").symlink_to("/bin/sh")
-    done = subprocess.run(
-        [shutil.which("bash"), ROOT / ".ci" / "container"],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={"PATH": str(tmp_path)},
+    assert "== container NOT tested: no Docker engine runs, and none can be started" in container_check(
+        tmp_path
     )
-    assert done.returncode == 0, done.stderr
-    assert "== container NOT tested: no Docker engine runs, and none can be started" in done.stdout

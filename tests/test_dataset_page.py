@@ -17,7 +17,7 @@ from bids_app.qc import read_decisions
 from bids_app.records import Kept
 from bids_app.report import write_dataset_page, write_report
 from bids_app.report.bundle import script_hash
-from bids_app.report.dataset import FAR_OUT, LEAST_SESSIONS, PARTS, _far_out, heat_of
+from bids_app.report.dataset import FAR_OUT, LEAST_SESSIONS, PARTS, _far_out, frequencies_of
 from bids_app.report.remarks import remarks_of
 from bids_app.tables import read_table
 
@@ -167,7 +167,7 @@ def line(participant="sub-01", level="n/a", side="left", column="lateral", depth
 
 
 def test_heat_map_counts_sessions_not_lesions():
-    heat = heat_of([line(), line(), line("sub-02", depth="95"), line(column="n/a")], 4)
+    heat = frequencies_of([line(), line(), line("sub-02", depth="95"), line(column="n/a")], 4)
     assert [name for name, _ in heat.rows] == ["40 to 60 mm", "60 to 80 mm", "80 to 100 mm"]
     assert [cells[PARTS.index("left lateral")][:2] for _, cells in heat.rows] == [
         (1, 0.25),
@@ -175,10 +175,12 @@ def test_heat_map_counts_sessions_not_lesions():
         (1, 0.25),
     ]
     assert heat.unplaced == 1
-    named = heat_of([line(level="C3"), line("sub-02", level="C5", column="posterior"), line("sub-03")], 3)
+    named = frequencies_of(
+        [line(level="C3"), line("sub-02", level="C5", column="posterior"), line("sub-03")], 3
+    )
     assert [name for name, _ in named.rows] == ["C3", "C4", "C5"]
     assert named.unplaced == 1
-    assert heat_of([], 3).rows == []
+    assert frequencies_of([], 3).rows == []
 
 
 def test_what_lies_far_from_the_others_is_noticed(options, study):  # noqa: F811

@@ -9,11 +9,12 @@ import torch
 
 from bids_app import space
 from bids_app.cards import SHIPPED, Operating
+from bids_app.cutting import Crop
 from bids_app.errors import EnvironmentFault, UnitError
 from bids_app.model import checkpoint
 from bids_app.model.network import MultiSequenceNet, NetworkConfig
 from bids_app.records import Image, Prepared, Unit
-from bids_app.segment import Crop, Segmenter, choose_device, cord_zone, find_lesions
+from bids_app.segment import Segmenter, choose_device, cord_zone, find_lesions
 
 LENGTH = 80
 

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from .. import cord, images, resample, space
+from ..cutting import Crop
 from ..localise import Localiser
-from ..segment import Crop
 from ..space import Grid
 
 #: Scans on which no lesion was seen, with the slot that they feed: whatever is marked there counts as false.

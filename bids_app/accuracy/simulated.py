@@ -11,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 
 from .. import space
+from ..cutting import Crop
 from ..evaluate.scores import RULES, dice
 from ..evaluate.statistics import Comparison, compare
 from ..processes import process_pool
-from ..segment import Crop, Segmenter
+from ..segment import Segmenter
 from ..sequences import SLOTS
 from ..simulate.patches import make_patch
 from ..simulate.shifted import shifted_levels, shifted_protocol

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..segment import Crop, Segmenter
+from ..cutting import Crop
+from ..segment import Segmenter
 from .measure import Line
 from .network import CROP, TWO, made_up
 from .peer import PlainUNet, Shape

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from .. import space
-from ..segment import Crop, Segmenter
+from ..cutting import Crop
+from ..segment import Segmenter
 from ..sequences import SLOTS
 from .measure import Line, alternate
 from .peer import PlainUNet, Shape

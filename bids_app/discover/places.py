@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from ..errors import EnvironmentFault, UsageError, check_all
+from ..files import nearest
 from ..options import Options
 
 
@@ -64,13 +65,12 @@ def _check_outside(what: str, folder: Path, bids_dir: Path) -> None:
 
 
 def _check_writable(what: str, folder: Path) -> None:
-    resolved = folder.resolve()
-    nearest = next(place for place in (resolved, *resolved.parents) if place.exists())
-    if not nearest.is_dir():
+    there = nearest(folder)
+    if not there.is_dir():
         raise UsageError(
-            f"The {what} folder {folder} cannot be made: {nearest} is a file.", "Choose another folder."
+            f"The {what} folder {folder} cannot be made: {there} is a file.", "Choose another folder."
         )
-    if not os.access(nearest, os.W_OK | os.X_OK):
+    if not os.access(there, os.W_OK | os.X_OK):
         raise EnvironmentFault(
             f"The {what} folder {folder} is not writable.",
             "Choose another folder, or mount it for writing.",

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from .. import space
+from ..cutting import Crop
 from ..processes import process_pool
-from ..segment import Crop
 from ..sequences import SLOTS
 from ..simulate.cohorts import Member, walsh2024
 from ..simulate.contrast import VISIBILITY

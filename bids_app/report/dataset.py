@@ -66,7 +66,7 @@ class SessionRow:
 
 
 @dataclass(frozen=True)
-class Heat:
+class Frequencies:
     """Lesion frequency along the cord.
 
     Attributes
@@ -106,7 +106,7 @@ def write_dataset_page(options: Options) -> Path:
         summary=_summary(rows, counted),
         excluded=sum(row.decision == EXCLUDE for row in rows),
         distributions=_distributions(counted),
-        heat=heat_of(lesions, len(counted)),
+        heat=frequencies_of(lesions, len(counted)),
         parts=PARTS,
         notice=RESEARCH_USE,
         version=__version__,
@@ -218,7 +218,7 @@ def _distributions(counted: Sequence[SessionRow]) -> list[Picture]:
     ]
 
 
-def heat_of(lesions: Sequence[Line], sessions: int) -> Heat:
+def frequencies_of(lesions: Sequence[Line], sessions: int) -> Frequencies:
     """Return how many sessions have a lesion at each place along the cord and in its cross-section.
 
     Parameters
@@ -240,7 +240,7 @@ def heat_of(lesions: Sequence[Line], sessions: int) -> Heat:
     names = [name for name in _names(by_level, [where for where, _ in seen])]
     rows = [(name, [_cell(seen[name, part], sessions) for part in PARTS]) for name in names]
     what = "Vertebral level" if by_level else "Below the upper end of the cord that was found"
-    return Heat(what, rows, unplaced)
+    return Frequencies(what, rows, unplaced)
 
 
 def _cell(number: int, sessions: int) -> tuple[int, float, int]:
