@@ -21,7 +21,6 @@ from . import align, steps
 from .interfaces import AlignImage, FindCord, LabelLevels, MakeCrop
 from .request import PrepareRequest
 
-_log = logging.getLogger(__name__)
 _NAME = "preprocess"
 #: Why the built-in localiser gives no vertebral levels.
 NO_LEVELS = "Only the Spinal Cord Toolbox labels vertebrae, and the cord was found without it."
@@ -235,8 +234,6 @@ def _collect(request: PrepareRequest, base: Path) -> Prepared:
             dropped[image] = found.message
         elif image not in dropped:
             alignments[image], masks[image] = found, steps.mask_of(cords[image])
-    for image, reason in dropped.items():
-        _log.warning("%s is left out: %s", image.name, reason)
     doubts = {path: str(outcomes[cords[path]]["doubt"]) for path in alignments}
     kept = [_network_inputs(request)[place].sequence for place in outcomes[crop]["kept"]]
     version = outcomes[cords[unit.reference.path]]["version"]
