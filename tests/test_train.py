@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -70,6 +72,23 @@ def test_the_t2sag_methods_show_nothing_else():
         shown = [run.keep()((0, 1, 2), Draw(seed)) for seed in range(20)]
         assert all(rows == [0] for rows in shown) == method.t2sag_only
         assert all(len(rows) == 1 for rows in shown) == (method.t2sag_only or method.apart_for > 0)
+
+
+def test_a_shared_start_ends_in_encoders_of_their_own(tmp_path):
+    config = TrainConfig(
+        NetworkConfig(6, (4, 8), ("lesion", "cord")), 10, "shared-start", batch=2, pool_width=8
+    )
+    early = train(config, TINY, tmp_path, stop_at=4)
+    assert early.network.tied
+    assert not early.visible_only()
+    late = train(config, TINY, tmp_path)
+    assert not late.network.tied
+    begun = Run(config)
+    assert begun.visible_only()
+    for name in ("mean-imputation", "t2sag-baseline"):
+        other = Run(replace(config, method=name))
+        assert not other.network.tied
+        assert not other.visible_only()
 
 
 def test_pool_depends_on_the_step_alone():

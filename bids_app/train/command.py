@@ -74,7 +74,7 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument(
         "--method",
         default="mean-imputation",
-        help="mean-imputation, t2sag-baseline, feature-augmentation, frozen-encoder or pretrained-encoders",
+        help="mean-imputation, t2sag-baseline, feature-augmentation, frozen-encoder, pretrained-encoders or shared-start",
     )
     how.add_argument(
         "--init", type=Path, metavar="WEIGHTS", help="begin with these weights (.safetensors), or 'shipped'"

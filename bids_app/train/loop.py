@@ -39,7 +39,7 @@ class TrainConfig:
     steps : int
         Total; the learning rate falls to 0 over the last ``decay`` of them.
     untie_at : int
-        Step from which every slot has its own encoder; until then they share one.
+        Step from which every slot has its own encoder; until then they share one. 0: as the method says.
     visible_until : int
         Until this step a label is what the shown sequences show, then what any acquired one shows.
     batch : int
@@ -103,7 +103,8 @@ class Run:
         self.config = config
         self.method: Method = METHODS[config.method]
         self.device = device or torch.device("cpu")
-        tied = config.untie_at > 0 and config.network.slots > 1
+        self.untie_at = config.untie_at or int(self.method.shared_for * config.steps)
+        tied = self.untie_at > 0 and config.network.slots > 1
         self.network = MultiSequenceNet(config.network, tied=tied).to(self.device)
         self.average = copy.deepcopy(self.network)
         self.step = 0
@@ -142,7 +143,7 @@ class Run:
     def rate(self) -> float:
         """Return the learning rate of the current step: a short warm-up, a plateau, a line down to 0."""
         left = (self.config.steps - self.step) / (self.config.decay * self.config.steps)
-        since = self.step - self.config.untie_at if self.step >= self.config.untie_at else self.step
+        since = self.step - self.untie_at if self.step >= self.untie_at else self.step
         return self.config.learning_rate * max(0.0, min(1.0, left)) * min(1.0, (since + 1) / 30)
 
     def keep(self) -> Keep:
@@ -155,7 +156,7 @@ class Run:
 
     def visible_only(self) -> bool:
         """Say whether labels are limited to what the shown sequences show."""
-        return self.step < max(self.config.visible_until, self.method.apart_for * self.config.steps)
+        return self.step < max(self.config.visible_until, self.method.starting_for * self.config.steps)
 
     def save(self, path: Path) -> None:
         """Write a checkpoint atomically."""
@@ -181,7 +182,7 @@ class Run:
         """
         state = torch.load(path, weights_only=True, map_location=self.device)
         self.step = int(state["step"])
-        if self.network.tied and self.step > self.config.untie_at:
+        if self.network.tied and self.step > self.untie_at:
             self.untie()
         try:
             self.network.load_state_dict(state["network"])
@@ -258,7 +259,7 @@ def train(
     with _Log(folder / "log.tsv", run.step) if rank == 0 else contextlib.nullcontext() as table:
         progress = Progress(run.step, last) if rank == 0 else None
         while run.step < last and (deadline is None or time.time() < deadline):
-            if run.network.tied and run.step == config.untie_at:
+            if run.network.tied and run.step == run.untie_at:
                 run.untie()
             began = time.perf_counter()
             patches, draw = pool.take(run.step, config.batch // world)
