@@ -7,11 +7,13 @@ from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 
 from bids_app import space
-from bids_app.accuracy import ablation, realism, scans
+from bids_app.accuracy import __main__ as accuracy
+from bids_app.accuracy import ablation, negatives, realism, scans
 from bids_app.accuracy.cords import centre_distance
 from bids_app.accuracy.paint import draw_sets, paint, volume_mm3
 from bids_app.accuracy.real import Result, _overlap, recall, retest
@@ -106,6 +108,56 @@ def test_centres_of_shifted_masks_are_apart():
     one[5:9, 5:9, :4] = True
     two[7:11, 5:9, 1:] = True
     assert centre_distance(one, two, grid) == (pytest.approx(1.0), 4, 4)
+
+
+def test_no_person_is_in_both_halves_and_every_scan_is_in_one(tmp_path):
+    assert not set(scans.HALVES[0]) & set(scans.HALVES[1])
+    data, out = tmp_path / "data", tmp_path / "out"
+    for stem in LESION_FREE:
+        folder = data / stem.split("_")[0] / "anat"
+        folder.mkdir(parents=True, exist_ok=True)
+        nibabel.save(
+            nibabel.Nifti1Image(np.ones((3, 3, 3), np.float32), np.eye(4)), folder / f"{stem}.nii.gz"
+        )
+    assert negatives.main([str(data), str(out)]) == 0
+    written = {
+        name: {path.name for path in (out / name).rglob("*.nii.gz")} for name in ("all", "first", "second")
+    }
+    assert len(written["all"]) == len(LESION_FREE)
+    assert written["first"] | written["second"] == written["all"]
+    assert not {name.split("_")[0] for name in written["first"]} & {
+        name.split("_")[0] for name in written["second"]
+    }
+    mask = nibabel.load(next((out / "first").rglob("*.nii.gz")))
+    assert not np.asanyarray(mask.dataobj).any()
+
+
+def test_each_half_is_judged_by_weights_of_the_other(monkeypatch, capsys):
+    """The line of figures comes from whoever has not seen the person."""
+    asked = []
+
+    class Fake:
+        def __init__(self, device, path):
+            self.name = path.name
+            self.operating = "setting"
+            card = Namespace(name=path.name, sha256="0" * 64, record={"data": "something"})
+            self.weights = Namespace(card=card)
+
+    def told(scans, judge):
+        asked.extend((stem, judge(stem).name) for stem in LESION_FREE)
+        return []
+
+    monkeypatch.setattr(accuracy, "Segmenter", Fake)
+    monkeypatch.setattr(accuracy, "read_scans", lambda data: {})
+    monkeypatch.setattr(accuracy, "false_lesions", told)
+    monkeypatch.setattr(accuracy, "painted_lesions", lambda scans, judge: ([], 0))
+    for name in ("recall", "retest", "cord_agreement"):
+        monkeypatch.setattr(accuracy, name, lambda *args: [])
+    accuracy.main(["data", "--halves", "first", "second", "--participants", "0"])
+    for stem, name in asked:
+        learned_from = scans.HALVES[("first", "second").index(name)]
+        assert stem.split("_")[0].removeprefix("sub-") not in learned_from
+    assert "learned from other people" in capsys.readouterr().out
 
 
 def test_test_participants_are_unlike_those_of_training():

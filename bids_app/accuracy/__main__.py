@@ -17,7 +17,7 @@ from ..cards import SHIPPED
 from ..segment import Segmenter
 from .cords import cord_agreement
 from .real import false_lesions, painted_lesions, recall, retest
-from .scans import read_scans
+from .scans import half_of, read_scans
 from .simulated import PARTICIPANTS, SUBSETS, report
 
 
@@ -36,6 +36,14 @@ def main(argv: list[str] | None = None) -> int:
         "--baseline", type=Path, nargs="+", default=[], help="lesion models that were trained on T2Sag alone"
     )
     parser.add_argument(
+        "--halves",
+        type=Path,
+        nargs=2,
+        metavar=("FIRST", "SECOND"),
+        help="lesion models that learned from the first and from the second half of the people of DATA: each is judged on "
+        "the other half, instead of --weights",
+    )
+    parser.add_argument(
         "--participants", type=int, default=PARTICIPANTS, help="simulated participants; 0: none"
     )
     parser.add_argument(
@@ -45,17 +53,27 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--workers", type=int, default=2, help="processes that simulate")
     options = parser.parse_args(argv)
-    segmenters, baselines = (
+    segmenters, baselines, halves = (
         [Segmenter(torch.device("cpu"), path) for path in paths]
-        for paths in (options.weights, options.baseline)
+        for paths in (options.weights, options.baseline, options.halves or [])
     )
-    for one in segmenters:
-        say([f"weights {one.weights.card.name}, SHA-256 {one.weights.card.sha256[:12]}, {one.operating}"])
-    segmenter = segmenters[0]
+    for one in (*segmenters, *halves):
+        say(
+            [
+                f"weights {one.weights.card.name}, SHA-256 {one.weights.card.sha256[:12]}, {one.operating}",
+                f"  of {one.weights.card.record['data']}",
+            ]
+        )
+
+    def judge(stem: str) -> Segmenter:
+        return halves[1 - half_of(stem)] if halves else segmenters[0]
+
     if options.data:
         scans = read_scans(options.data)
-        say(false_lesions(scans, segmenter))
-        results, beside = painted_lesions(scans, segmenter)
+        if halves:
+            say(["every scan is judged by weights that have learned from other people's scans"])
+        say(false_lesions(scans, judge))
+        results, beside = painted_lesions(scans, judge)
         say(recall(results, beside, len(scans)))
         say(retest(results))
         say(cord_agreement(options.data))

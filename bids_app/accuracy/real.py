@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,10 @@ from .scans import LESION_FREE, PAIRS, Scan
 SEED, SETS, EACH = 20_240_601, 5, 3
 #: A painted lesion counts as found from this share of its voxels, as NeuroPoly counts.
 LEAST_SHARE = 0.10
+
+
+#: Who judges a scan, by its name: somebody who has not learned from it.
+Judge = Callable[[str], Segmenter]
 
 
 @dataclass(frozen=True)
@@ -49,24 +53,24 @@ class Result:
         return self.covered >= LEAST_SHARE
 
 
-def false_lesions(scans: dict[str, Scan], segmenter: Segmenter) -> Iterator[str]:
+def false_lesions(scans: dict[str, Scan], judge: Judge) -> Iterator[str]:
     """Yield what is marked on scans without lesions."""
     yield "false lesions on scans that are taken to have none"
     total = 0
     for name, scan in scans.items():
-        probability, _, lesions = segmenter.find(scan.crop)
+        probability, _, lesions = judge(name).find(scan.crop)
         total += len(lesions)
         volume = sum(lesion.volume_mm3 for lesion in lesions)
         yield f"  {name}\t{len(lesions)}\t{volume:.0f} mm3\thighest probability {probability.max():.2f}"
     yield f"  total\t{total} in {len(scans)} scans"
 
 
-def painted_lesions(scans: dict[str, Scan], segmenter: Segmenter) -> tuple[list[Result], int]:
+def painted_lesions(scans: dict[str, Scan], judge: Judge) -> tuple[list[Result], int]:
     """Paint the same lesions into every scan; returns their fate, and how many lesions are marked beside them."""
     results, beside = [], 0
     for number, lesions in enumerate(draw_sets(SEED, SETS, EACH)):
         for scan in scans.values():
-            found, wrong = _try(scan, lesions, segmenter, number * EACH)
+            found, wrong = _try(scan, lesions, judge(scan.name), number * EACH)
             results += found
             beside += wrong
     return results, beside

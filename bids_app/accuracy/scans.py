@@ -26,6 +26,8 @@ LESION_FREE = {
     "sub-dev07_ses-02_acq-ax_run-1_T2starw": "T2starAx",
     "sub-dev10_acq-ax_T2starw": "T2starAx",
 }
+#: The people of these scans in two halves; dev01, dev02 and dev03 are very likely one person.
+HALVES = (("dev01", "dev02", "dev03", "dev06"), ("dev05", "dev07", "dev10"))
 #: Scans of the same cord, for test and retest.
 PAIRS = (
     ("sub-dev05_acq-ax_run-1_T2starw", "sub-dev05_acq-ax_run-2_T2starw"),
@@ -62,6 +64,12 @@ class Scan:
 def find(data: Path, stem: str) -> Path:
     """Return the raw file of this name."""
     return next(path for path in data.rglob(f"{stem}.nii.gz") if "derivatives" not in path.parts)
+
+
+def half_of(stem: str) -> int:
+    """Return the number of the half that the person of a scan is in."""
+    person = stem.split("_")[0].removeprefix("sub-")
+    return next(number for number, half in enumerate(HALVES) if person in half)
 
 
 def read_scans(data: Path) -> dict[str, Scan]:

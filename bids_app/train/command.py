@@ -69,6 +69,12 @@ def parser() -> argparse.ArgumentParser:
         metavar="SHARE",
         help="share of the dataset's participants kept for validation",
     )
+    data.add_argument(
+        "--dataset-name",
+        default="a labelled BIDS dataset",
+        metavar="TEXT",
+        help="what the model card calls the dataset",
+    )
     how = result.add_argument_group("how to learn")
     how.add_argument("--task", choices=("lesion", "cord", "overview"), default="lesion", help="which network")
     how.add_argument(
@@ -284,7 +290,7 @@ def finish(options: argparse.Namespace, task: Task, done: Run, held: Sequence[Pa
             )
     data = "simulated spinal cords only; no image of a person"
     if options.bids or options.crops:
-        data = f"a labelled BIDS dataset and simulated spinal cords ({options.simulated:.0%} of the samples)"
+        data = f"{options.dataset_name} and simulated spinal cords ({options.simulated:.0%} of the samples)"
     card = make_card(options.task, task, done.config, done.step, options.note, data, results)
     checkpoint.save(options.out / f"{options.task}.safetensors", network, card)
     plot_losses(options.out / "log.tsv", options.out / "loss.png")
