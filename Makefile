@@ -81,7 +81,7 @@ site: $(STAMP)
 
 # How good the weights are: make accuracy [DATA=public development scans] [BASELINE=weights trained on T2Sag alone]
 accuracy: $(STAMP)
-	$(BIN)/python -m bids_app.accuracy $(DATA) $(if $(BASELINE),--baseline $(BASELINE))
+	$(BIN)/python -m bids_app.accuracy $(DATA) --halves docs/halves/first.safetensors docs/halves/second.safetensors $(if $(BASELINE),--baseline $(BASELINE))
 
 # How far a lesion's probability can be believed: make calibration [WRITE=--write puts it on the model card]
 calibration: $(STAMP)

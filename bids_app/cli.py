@@ -25,7 +25,7 @@ log = logging.getLogger("bids_app")
 
 _EPILOG = """exit status: 0 all chosen participants done; 2 usage; 3 some unit or participant failed; 4 nothing to work on;
 5 the machine cannot do what was asked for; 1 anything unforeseen.
-Research use only, not for diagnosis: the weights were trained on simulated spinal cords."""
+Research use only, not for diagnosis: the weights that ship know simulated lesions alone."""
 
 
 class _Toml(configargparse.TomlConfigParser):  # type: ignore[misc]

@@ -229,7 +229,7 @@ def test_page_is_whole_and_says_what_was_found(tmp_path, one_lesion):
     volume = one_lesion.volume_mm3
     assert f"1 lesion, {volume:.1f} mm³ in all. 1 of 1 unit done. Sequences used: T2Sag." in page.text
     assert (
-        "Research use only, not for diagnosis. The weights were trained on simulated spinal cords."
+        "Research use only, not for diagnosis. What the weights were trained on is not said by their card."
         in page.text
     )
     assert "L -" not in page.text

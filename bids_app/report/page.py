@@ -21,7 +21,7 @@ from .unit import LESION_HEADINGS, count_words, overview, view_unit
 #: Stands on every page.
 RESEARCH_USE = "Research use only, not for diagnosis."
 #: Said of the weights unless their own notice says something else.
-SIMULATED = "The weights were trained on simulated spinal cords."
+UNKNOWN_ORIGIN = "What the weights were trained on is not said by their card."
 _TEMPLATES = Path(__file__).with_name("templates")
 #: Control characters that HTML does not allow, and halves of characters that cannot be encoded.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -250,5 +250,5 @@ def _summary(done: Sequence[Segmented | Kept], failures: Sequence[Failed]) -> st
 
 
 def _notices(weights: Mapping[str, str]) -> list[str]:
-    notice = weights.get("notice") or SIMULATED
+    notice = weights.get("notice") or UNKNOWN_ORIGIN
     return [notice] if RESEARCH_USE in notice else [RESEARCH_USE, notice]
