@@ -27,7 +27,7 @@ demo: $(STAMP)
 	@echo "== 3 of 3: tables of the group"
 	$(BIN)/mscord $(DEMO)/bids $(DEMO)/derivatives group
 	@echo "== done. Reports:"
-	@ls -1 $(CURDIR)/$(DEMO)/derivatives/sub-*.html
+	@ls -1 $(abspath $(DEMO))/derivatives/sub-*.html
 
 test: lint types unit
 
