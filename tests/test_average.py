@@ -28,7 +28,7 @@ def write(path, value, data="simulated spinal cords", shape=SHAPE):
 
 
 def test_every_weight_is_the_mean_and_the_card_names_the_parts(tmp_path, monkeypatch):
-    monkeypatch.setattr("bids_app.train.operating.choose", lambda *args, **more: {"threshold": 0.5})
+    monkeypatch.setattr("bids_app.train.average.choose", lambda *args, **more: {"threshold": 0.5})
     a, b = (
         write(tmp_path / "a.safetensors", 0.25),
         write(tmp_path / "b.safetensors", 0.75, "real backgrounds"),

@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     segmenters, baselines, halves = (
         [Segmenter(torch.device("cpu"), path) for path in paths]
-        for paths in (options.weights, options.baseline, options.halves or [])
+        for paths in (options.weights, options.baseline, (options.halves or []) if options.data else [])
     )
     for one in (*segmenters, *halves):
         say(

@@ -64,8 +64,7 @@ def run(options: argparse.Namespace) -> ExitCode:
     from .runs import BASELINE, Plan, train_all
     from .scoring import score_method
 
-    # The one that the others are compared with comes first.
-    methods = sorted(options.methods or METHODS, key=lambda name: name != BASELINE)
+    methods = list(options.methods or METHODS)
     if unknown := [name for name in methods if name not in METHODS]:
         raise UsageError(f"There is no method {', '.join(unknown)}.", f"Choose from {', '.join(METHODS)}.")
     if any(METHODS[name].frozen for name in methods) and BASELINE not in methods:
@@ -77,7 +76,7 @@ def run(options: argparse.Namespace) -> ExitCode:
     results = {}
     for visibility in options.visibility:
         train_all(plan, visibility, methods)
-        # What earlier runs of the same plan have scored belongs into the tables, too.
+        # What earlier runs of the same plan have scored belongs into the tables, too; the yardstick comes first.
         told = [name for name in METHODS if name in methods or plan.is_scored(visibility, name)]
         told.sort(key=lambda name: name != BASELINE)
         results[visibility] = {

@@ -11,13 +11,15 @@ import copy
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import torch
 
 from ..errors import ExitCode, MscordError, UsageError
-
-if TYPE_CHECKING:
-    from ..model.checkpoint import Weights
-    from ..model.network import MultiSequenceNet
+from ..model import checkpoint
+from ..model.checkpoint import Weights
+from ..model.network import MultiSequenceNet
+from .card import notice_of
+from .operating import choose
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -34,7 +36,6 @@ def main(argv: list[str] | None = None) -> int:
         metavar="N",
         help="simulated samples for the choice of the threshold",
     )
-    parser.add_argument("--samples", type=Path, metavar="DIR", help="simulated samples are kept here")
     parser.add_argument(
         "--data", default="", help="what they learned from, for the card (default: what their cards agree on)"
     )
@@ -50,15 +51,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> None:
     """Write the mean of the weights."""
-    from ..model import checkpoint
-    from .operating import choose
-
     parts = [checkpoint.load(path) for path in options.weights]
     data = options.data or agreed(parts)
     network = mean(parts)
-    point = choose(
-        network, options.validation, folder=options.samples and options.samples / "validation-lesion"
-    )
+    point = choose(network, options.validation)
     checkpoint.save(options.out, network, card_of(parts, point, data, options.note))
 
 
@@ -70,8 +66,6 @@ def mean(parts: Sequence[Weights]) -> MultiSequenceNet:
     UsageError
         The parts have different shapes.
     """
-    import torch
-
     if len({one.network.config for one in parts}) > 1:
         raise UsageError(
             "The weights have different shapes.", "Average runs that began with the same weights."
@@ -108,7 +102,7 @@ def card_of(parts: Sequence[Weights], operating_point: object, data: str, note: 
     dropped = ("sha256", "network", "calibration")
     return {name: value for name, value in first.items() if name not in dropped} | {
         "data": data,
-        "notice": f"Research use only, not for diagnosis. Trained on {data}.",
+        "notice": notice_of(data),
         "note": note,
         "mean_of": [
             {

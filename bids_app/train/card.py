@@ -61,6 +61,11 @@ def make_card(
             "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         },
         "licence": "Apache-2.0",
-        "notice": f"Research use only, not for diagnosis. Trained on {data}.",
+        "notice": notice_of(data),
         **results,
     }
+
+
+def notice_of(data: str) -> str:
+    """Return what every output says of weights that learned from ``data``."""
+    return f"Research use only, not for diagnosis. Trained on {data}."
