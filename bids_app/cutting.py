@@ -56,6 +56,26 @@ def read_crop(prepared: Prepared) -> Crop:
         )
 
 
+def simulated_crop(
+    images: NDArray[np.generic],
+    coverage: NDArray[np.bool_],
+    cord: NDArray[np.generic],
+    sequences: Sequence[str],
+) -> Crop:
+    """Return a crop that was cut from no scan: simulated in the common space, around a straight cord.
+
+    Parameters
+    ----------
+    images, coverage : array, shape (S, X, Y, Z)
+    cord : array, shape (X, Y, Z)
+    sequences : sequence of str
+        S names.
+    """
+    grid = Grid(cord.shape, np.diag([-space.SPACING_MM, space.SPACING_MM, space.SPACING_MM, 1.0]))
+    starts = np.zeros((cord.shape[2], 2), np.int64)
+    return Crop(images.astype(np.float32), coverage, cord.astype(np.float32), starts, grid, tuple(sequences))
+
+
 @dataclass(frozen=True, eq=False)
 class Cut:
     """A crop cut into windows.

@@ -31,7 +31,7 @@ def one_to_one(prediction, reference):
     )
     evaluator = panoptica.Panoptica_Evaluator(
         expected_input=panoptica.InputType.UNMATCHED_INSTANCE,
-        instance_matcher=panoptica.NaiveThresholdMatching(matching_threshold=scores.LEAST_IOU),
+        instance_matcher=panoptica.NaiveThresholdMatching(matching_threshold=scores.IOU_PERCENT / 100),
     )
     result = evaluator.evaluate(pair.prediction_arr, pair.reference_arr)["ungrouped"]
     return result.tp, result.fp, result.fn

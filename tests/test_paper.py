@@ -74,11 +74,17 @@ def test_claims_do_not_hold_where_they_do_not(tables):
     assert answers(tables | {OURS: scores(OURS, -0.1, 0.001, "all")})[:2] == ["reversed", "reversed"]
     assert answers(tables | {OURS: scores(OURS, 0.0, 0.1, "all")})[0] == "not shown"
     assert answers({OURS: tables[OURS]}) == ["not run", "not run", "holds"]
+    # Less harmful than the others is not helpful.
+    for row in tables[OURS]:
+        if row["shown"] != "T2Sag":
+            row["f1_iou20"] = str(float(row["f1_iou20"]) - 0.2)
+    assert answers({OURS: tables[OURS]})[2] == "reversed"
 
 
 def test_report_names_what_the_prior_drives(tables):
     turned = tables | {OURS: scores(OURS, -0.1, 0.001, "all")}
-    text = "\n".join(report.report(Plan(None, seeds=2), {"prior": tables, "equal": turned}))
+    plan = Plan(None, 3, 2, 2, 4, 4, 64, (2, 2, 2, 2))
+    text = "\n".join(report.report(plan, {"prior": tables, "equal": turned}))
     assert text.count("driven by that prior") == 2
     assert "**Simulated cohort**" in text
     assert ".641** / .466*" in text
@@ -108,5 +114,12 @@ def test_a_tiny_run_goes_from_cohort_to_tables_and_is_not_repeated(tmp_path, cap
     assert not list(tmp_path.rglob("lesion.safetensors"))
     plan = Plan(tmp_path / "out", 3, 2, 1, 4, 4, 64, (2, 2, 2, 2))
     assert not plan.is_scored("prior", OURS)
+    # People of another length are other people, and a run of other options is begun anew.
+    assert judge.main([*arguments[:-3], BASELINE, "--length", "48", "--steps", "1"]) == 0
+    log = (tmp_path / "out/prior" / BASELINE / "seed-0/log.tsv").read_text().splitlines()
+    assert len(log) == 2
+    assert {path.name for path in (tmp_path / "out/prior").glob("t*ing-*")} == {
+        f"{purpose}-4-{length}" for purpose in ("training", "testing") for length in (48, 64)
+    }
     assert judge.main(["--paper", str(tmp_path), "--methods", "frozen-encoder"]) == 2
     assert judge.main(["--paper", str(tmp_path), "--methods", "magic"]) == 2

@@ -91,6 +91,21 @@ def test_a_shared_start_ends_in_encoders_of_their_own(tmp_path):
         assert not other.visible_only()
 
 
+def test_a_run_that_begins_with_weights_goes_on_before_it_would_untie(tmp_path):
+    config = TrainConfig(
+        NetworkConfig(6, (4, 8), ("lesion", "cord")), 8, untie_at=6, batch=2, pool_width=8, validate_every=1
+    )
+    source = replace(TINY, validate=lambda network: float(network.tied))
+    start = Run(replace(config, untie_at=0)).network
+    begun = train(config, source, tmp_path / "given", stop_at=3, start=start)
+    assert not begun.network.tied
+    assert train(config, source, tmp_path / "given").step == 8
+    # The best weights have an encoder for every slot, whenever they were kept.
+    assert train(config, source, tmp_path / "new", stop_at=3).best == 1
+    best = torch.load(tmp_path / "new/best.pt", weights_only=True)
+    Run(replace(config, untie_at=0)).average.load_state_dict(best)
+
+
 def test_pool_depends_on_the_step_alone():
     fresh, used = Pool(tiny_patch, 3, 5, 1.5), Pool(tiny_patch, 3, 5, 1.5)
     for step in range(6):

@@ -16,9 +16,11 @@ import torch
 
 from bids_app.model import checkpoint
 from bids_app.simulate.dataset import start_dataset, write_participants
+from bids_app.simulate.implant import Slices
 from bids_app.simulate.participant import simulate_participant
+from bids_app.simulate.patches import Patch
 from bids_app.train import command
-from bids_app.train.crops import CropSource, read_crops, split
+from bids_app.train.crops import Crop, CropSource, read_crops, split
 from bids_app.train.prepare import prepare_dataset
 
 #: A network that learns little, fast.
@@ -158,9 +160,33 @@ def test_samples_come_from_crops_and_lesions_are_implanted_into_lesion_free_ones
     assert any(shown)
     assert not all(shown)
     np.testing.assert_array_equal(make(3).images, patches[3].images)
+    # What is being written, or was left when a call was killed, is not a crop.
+    (crops / ".sub-03.1234.npz").touch()
+    assert len(read_crops(crops)) == 2
 
 
-def test_fine_tuning_begins_with_given_weights_and_stops_early(crops, tmp_path):
+def test_half_of_the_samples_lie_on_lesions_and_half_anywhere():
+    shape = (8, 8, 1000)
+    lesion = np.zeros(shape, bool)
+    lesion[4, 4, 500:504] = True
+    whole = Patch(
+        np.ones((1, *shape), np.float16),
+        np.ones((1, *shape), bool),
+        (0,),
+        lesion[None],
+        np.ones(shape, np.float16),
+    )
+    crop = Crop("01", whole, (Slices(0, 1.0, 1.0),))
+
+    def shown(anywhere: bool) -> float:
+        make = CropSource((crop,), lambda seed: pytest.fail("nothing is to be simulated"), 0.0, anywhere)
+        return float(np.mean([make(seed).lesion.any() for seed in range(300)]))
+
+    assert 0.45 < shown(True) < 0.65
+    assert shown(False) == 1
+
+
+def test_fine_tuning_begins_with_given_weights(crops, tmp_path):
     done = call(tmp_path / "a", "--steps", 2, "--validation", 2)
     assert done.returncode == 0, done.stderr
     start = tmp_path / "a/lesion.safetensors"
@@ -174,3 +200,25 @@ def test_fine_tuning_begins_with_given_weights_and_stops_early(crops, tmp_path):
     for a, b in zip(first.parameters(), second.parameters(), strict=True):
         torch.testing.assert_close(a, b, atol=1e-3, rtol=1e-3)
     assert "labelled BIDS dataset" in checkpoint.load(tmp_path / "b/lesion.safetensors").card.record["data"]
+
+
+def test_training_stops_when_validation_gets_no_better_and_keeps_the_best(crops, tmp_path):
+    # With a rate of almost nothing no validation is better than the first.
+    done = call(
+        tmp_path, "--steps", 9, "--crops", crops, "--simulated", 0, "--validation-share", 0.5, "--rate", 1e-9,
+        "--validate-every", 1, "--patience", 2, "--average", 0,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "no improvement in 2 validations: stopped at step 3" in done.stderr
+    assert len(losses(tmp_path)) == 3
+    best = torch.load(tmp_path / "best.pt", weights_only=True)
+    shipped = checkpoint.load(tmp_path / "lesion.safetensors").network.state_dict()
+    for name, value in best.items():
+        torch.testing.assert_close(shipped[name], value, atol=1e-3, rtol=1e-3)
+
+
+def test_several_processes_do_not_prepare_a_dataset_together(dataset, tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert command.main([str(tmp_path), "--bids", str(dataset)]) == 2
+    assert "--prepare-only" in caplog.text
+    assert not list(tmp_path.iterdir())

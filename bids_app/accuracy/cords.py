@@ -24,7 +24,7 @@ def cord_agreement(data: Path) -> Iterator[str]:
     """Yield Dice and centreline error for each scan with a manual mask, from the whole scan, and whether the brain is refused."""
     localiser = Localiser(torch.device("cpu"))
     yield "cord against manual masks: Dice, mean distance of the centres slice by slice, slices with cord (ours, manual)"
-    counted = []
+    values: dict[str, float] = {}
     for manual in sorted((data / "derivatives" / "labels").rglob("*_label-SC_seg.nii.gz")):
         reference, _ = images.read_mask(manual)
         stem = manual.name.removesuffix("_label-SC_seg.nii.gz")
@@ -33,13 +33,12 @@ def cord_agreement(data: Path) -> Iterator[str]:
             mask = localiser(volume, grid) > 0
         except UnitError as error:
             yield f"  {stem}\tno cord: {error}"
-            counted.append(0.0)
+            values[stem] = 0.0
             continue
-        value = dice(mask, reference)
-        if not any(name in stem for name in NOT_COUNTED):
-            counted.append(value)
+        values[stem] = dice(mask, reference)
         distance, ours, theirs = centre_distance(mask, reference, grid)
-        yield f"  {stem}\t{value:.3f}\t{distance:.2f} mm\t{ours}, {theirs}"
+        yield f"  {stem}\t{values[stem]:.3f}\t{distance:.2f} mm\t{ours}, {theirs}"
+    counted = [value for stem, value in values.items() if not any(name in stem for name in NOT_COUNTED)]
     yield f"  mean\t{np.mean(counted):.3f}\tleast {min(counted):.3f}\twithout {', '.join(NOT_COUNTED)}"
     try:
         localiser(*images.read_volume(find(data, "sub-dev11_acq-brain_FLAIR")))

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import space
-from ..evaluate.scores import LEAST_IOU
+from ..evaluate.scores import IOU_PERCENT
 from ..segment import Segmenter
 from .paint import Painted, draw_sets, paint, volume_mm3
 from .scans import LESION_FREE, PAIRS, Scan
@@ -119,7 +119,7 @@ def recall(results: Sequence[Result], beside: int, scans: int) -> Iterator[str]:
     """Yield recall by contrast, by size, and of what is clear: over 30 mm3 and contrast 1.3."""
     yield (
         f"painted lesions: {len(results)} in {scans} scans with {SETS} sets of {EACH} each "
-        f"(found: {LEAST_SHARE:.0%} covered; by IoU: {LEAST_IOU})"
+        f"(found: {LEAST_SHARE:.0%} covered; by IoU: {IOU_PERCENT} %)"
     )
     groups: list[tuple[str, list[Result]]] = [
         (f"contrast {low:.2f} to {high:.2f}", [one for one in results if low <= one.contrast < high])
@@ -140,7 +140,7 @@ def recall(results: Sequence[Result], beside: int, scans: int) -> Iterator[str]:
             ])
         )  # fmt: skip
     for title, some in groups:
-        yield f"  {title}\t{_share([one.found for one in some])}\tby IoU {_share([one.iou >= LEAST_IOU for one in some])}"
+        yield f"  {title}\t{_share([one.found for one in some])}\tby IoU {_share([100 * one.iou >= IOU_PERCENT for one in some])}"
     yield f"  marked beside them\t{beside / (scans * SETS):.2f} a scan"
 
 

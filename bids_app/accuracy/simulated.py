@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from .. import space
-from ..cutting import Crop
+from ..cutting import Crop, simulated_crop
 from ..evaluate.scores import RULES, dice
 from ..evaluate.statistics import Comparison, compare
 from ..processes import process_pool
@@ -20,7 +20,7 @@ from ..sequences import SLOTS
 from ..simulate.patches import make_patch
 from ..simulate.shifted import shifted_levels, shifted_protocol
 
-PARTICIPANTS = 120
+PARTICIPANTS = 100
 #: Length of cord, in slices of 0.5 mm.
 LENGTH = 160
 #: Training and the choice of the threshold use seeds far from these.
@@ -62,16 +62,7 @@ def make_participant(number: int) -> Participant:
         FIRST_SEED + number, LENGTH, len(SLOTS), presence=dict.fromkeys(SLOTS, 1.0),
         levels=shifted_levels, protocol=shifted_protocol,
     )  # fmt: skip
-    grid = space.Grid((space.CROP_VOXELS, space.CROP_VOXELS, LENGTH), np.diag([-0.5, 0.5, 0.5, 1.0]))
-    crop = Crop(
-        patch.images.astype(np.float32),
-        patch.coverage,
-        patch.cord.astype(np.float32),
-        np.zeros((LENGTH, 2), np.int64),
-        grid,
-        SLOTS,
-    )
-    return Participant(crop, patch.lesion)
+    return Participant(simulated_crop(patch.images, patch.coverage, patch.cord, SLOTS), patch.lesion)
 
 
 def make_people(count: int, workers: int) -> list[Participant]:

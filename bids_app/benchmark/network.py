@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from .. import space
-from ..cutting import Crop
+from ..cutting import Crop, simulated_crop
 from ..segment import Segmenter
 from ..sequences import SLOTS
 from .measure import Line, alternate
@@ -71,9 +71,7 @@ def made_up(sequences: tuple[str, ...], length: int = LENGTH) -> Crop:
     i, j = np.meshgrid(*[np.arange(space.CROP_VOXELS) - (space.CROP_VOXELS - 1) / 2] * 2, indexing="ij")
     cord = np.repeat((np.hypot(i / 13, j / 10) <= 1)[..., None], length, axis=2).astype(np.float32)
     images = 100 + random.normal(0, 5, shape).astype(np.float32)
-    grid = space.Grid(shape[1:], np.diag([-space.SPACING_MM, space.SPACING_MM, space.SPACING_MM, 1.0]))
-    coverage = np.ones(shape, bool)
-    return Crop(images, coverage, cord, np.zeros((length, 2), np.int64), grid, sequences)
+    return simulated_crop(images, np.ones(shape, bool), cord, sequences)
 
 
 def nnunet(shape: Shape) -> Callable[[], object]:

@@ -6,10 +6,11 @@ import argparse
 import logging
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import ExitCode, MscordError, NothingToDoError, UsageError
+from ..errors import ExitCode, MscordError, NothingToDoError, UsageError, check_all
 from ..processes import process_pool
 
 if TYPE_CHECKING:
@@ -77,13 +78,18 @@ def evaluate(
     """Write tables, figures and page, and print the summary.
 
     Every mask without a partner, or that cannot be evaluated, is named; the exit status is then not 0.
+
+    Raises
+    ------
+    UsageError
+        A folder is not there.
+    NothingToDoError
+        A method has no mask that can be compared.
     """
     from .summary import compared, summarise
 
     folders = [predictions, *([against] if against else [])]
-    for folder in (*folders, references):
-        if not folder.is_dir():
-            raise UsageError(f"{folder} is not a folder.")
+    check_all(partial(_folder, folder) for folder in (*folders, references))
     titles = list(names or (folder.name for folder in folders))[: len(folders)]
     if len(set(titles)) < len(titles):
         titles = list(map(str, folders))
@@ -93,8 +99,14 @@ def evaluate(
         good, bad = _assess(folder, references, workers)
         problems += bad
         methods[title] = (good, summarise(good))
-    for problem in problems:
+    for problem in dict.fromkeys(problems):
         log.error("%s", problem)
+    if empty := [
+        str(folder) for folder, (good, _) in zip(folders, methods.values(), strict=True) if not good
+    ]:
+        raise NothingToDoError(
+            f"No lesion mask in {' or '.join(empty)} could be compared with one in {references}."
+        )
     first, *second = methods.values()
     comparison = compared(first[0], second[0][0]) if second else []
     _write(output_dir, methods, comparison, str(references), problems)
@@ -108,10 +120,6 @@ def _assess(predictions: Path, references: Path, workers: int) -> tuple[list[Ass
     from .pairs import pair
 
     pairs, problems = pair(predictions, references)
-    if not pairs:
-        raise NothingToDoError(
-            f"No lesion mask in {predictions} has a partner in {references}.", " ".join(problems[:5])
-        )
     count = workers or available_cores()
     if len(pairs) < FEW or count == 1:
         results = [assess(one) for one in pairs]
@@ -119,10 +127,12 @@ def _assess(predictions: Path, references: Path, workers: int) -> tuple[list[Ass
         with process_pool(count) as pool:
             results = list(pool.map(assess, pairs, chunksize=4))
     problems += [one.problem for one in results if one.problem]
-    good = [one for one in results if not one.problem]
-    if not good:
-        raise NothingToDoError(f"No pair of masks in {predictions} could be evaluated.", " ".join(problems))
-    return good, problems
+    return [one for one in results if not one.problem], problems
+
+
+def _folder(path: Path) -> None:
+    if not path.is_dir():
+        raise UsageError(f"{path} is not a folder.")
 
 
 def _write(

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from .scores import CONNECTED, LEAST_OVERLAP, Mask, hits_iou20, overlaps
+from .scores import CONNECTED, Mask, covered_overlap25, hits_iou20, overlaps
 
 REFERENCE, PREDICTION = "reference", "prediction"
 
@@ -96,7 +96,7 @@ def _side(
         return []
     index = np.arange(1, count + 1)
     sizes = table.sum(axis=1)[1:]
-    covered = table[1:, 1:].sum(axis=1) > LEAST_OVERLAP * sizes
+    covered = covered_overlap25(table)
     centres = ndimage.center_of_mass(mask, labels, index)
     best = iou.max(axis=1, initial=0.0)
     return [

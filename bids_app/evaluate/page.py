@@ -41,11 +41,19 @@ class Table:
 
     def markdown(self) -> str:
         """Return the table as Markdown, with its title and note."""
-        lines = [f"## {self.title}", "", self.note, "", _line(self.header), _line(["---"] * len(self.header))]
-        return "\n".join([*lines, *map(_line, self.rows), ""])
+        lines = [
+            f"## {self.title}",
+            "",
+            self.note,
+            "",
+            markdown_row(*self.header),
+            markdown_row(*["---"] * len(self.header)),
+        ]
+        return "\n".join([*lines, *(markdown_row(*row) for row in self.rows), ""])
 
 
-def _line(cells: Sequence[str]) -> str:
+def markdown_row(*cells: str) -> str:
+    """Return a row of a table in Markdown."""
     return "| " + " | ".join(cells) + " |"
 
 

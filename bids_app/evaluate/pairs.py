@@ -23,19 +23,28 @@ class Pair:
     reference: Path
 
 
-def masks_in(folder: Path) -> dict[Key, Path]:
-    """Return the lesion masks in a folder tree, by what identifies their image.
+def masks_in(folder: Path) -> tuple[dict[Key, Path], list[str]]:
+    """Return the lesion masks in a folder tree, by what identifies their image, and a sentence on each image that has several.
 
-    Where no name says that it is one, every image counts: other tools name a mask as they named its image.
+    Where no name says that it is one, every image counts: other tools name a mask as they named its image. Of several
+    masks of one image (of two raters, say) none is taken.
     """
     paths = sorted(folder.rglob("sub-*.nii*"))
     named = [path for path in paths if _MASK.search(path.name)]
-    return {key_of(path): path for path in named or paths}
+    found: dict[Key, list[Path]] = {}
+    for path in named or paths:
+        found.setdefault(key_of(path), []).append(path)
+    problems = [
+        f"{' and '.join(map(str, several))} are masks of one image: keep one of them in {folder}."
+        for several in found.values()
+        if len(several) > 1
+    ]
+    return {key: several[0] for key, several in found.items() if len(several) == 1}, problems
 
 
 def pair(predictions: Path, references: Path) -> tuple[list[Pair], list[str]]:
-    """Pair the masks of two folders; what has no partner is named in the second result."""
-    left, right = masks_in(predictions), masks_in(references)
+    """Pair the masks of two folders; the second result has a sentence on each that has no partner, or is one of several."""
+    (left, several), (right, more) = masks_in(predictions), masks_in(references)
     pairs = []
     for key in sorted(left.keys() & right.keys()):
         entities = dict(part.split("-", 1) for part in key if "-" in part)
@@ -44,7 +53,7 @@ def pair(predictions: Path, references: Path) -> tuple[list[Pair], list[str]]:
         )
     alone = [f"{left[key]} has no reference mask." for key in sorted(left.keys() - right.keys())]
     alone += [f"{right[key]} has no predicted mask." for key in sorted(right.keys() - left.keys())]
-    return pairs, alone
+    return pairs, several + more + alone
 
 
 def key_of(path: Path) -> Key:

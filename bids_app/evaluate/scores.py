@@ -24,9 +24,11 @@ from scipy import ndimage
 #: 26-connectivity, and 6-connectivity.
 CONNECTED = np.ones((3, 3, 3), int)
 FACES = ndimage.generate_binary_structure(3, 1)
-LEAST_IOU = 0.2
-LEAST_OVERLAP = 0.25
-ANIMA_ALPHA, ANIMA_BETA, ANIMA_GAMMA, ANIMA_LEAST_MM3 = 0.10, 0.70, 0.65, 3.0
+#: In percent, so that counts of voxels are compared as integers: 7 of 35 is not below 20 %.
+IOU_PERCENT = 20
+OVERLAP_PERCENT = 25
+ANIMA_ALPHA, ANIMA_BETA, ANIMA_GAMMA = 10, 70, 65
+ANIMA_LEAST_MM3 = 3.0
 
 Mask = NDArray[np.bool_]
 
@@ -100,16 +102,19 @@ def hits_iou20(table: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Say which reference lesions (rows) and predicted ones (columns) have an IoU of at least 0.2, from `overlaps`."""
     size_r, size_p = table.sum(axis=1)[1:], table.sum(axis=0)[1:]
     shared = table[1:, 1:]
-    return np.asarray(shared >= LEAST_IOU * (size_r[:, None] + size_p[None, :] - shared))
+    return np.asarray(100 * shared >= IOU_PERCENT * (size_r[:, None] + size_p[None, :] - shared))
+
+
+def covered_overlap25(table: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Say which lesions of the rows are covered by more than 25 %, from `overlaps`."""
+    return np.asarray(100 * table[1:, 1:].sum(axis=1) > OVERLAP_PERCENT * table[1:].sum(axis=1))
 
 
 def count_overlap25(prediction: Mask, reference: Mask, voxel_mm3: float = 1.0) -> Counts:
     """Count lesions by the rule ``overlap25``."""
     del voxel_mm3
     table = overlaps(prediction, reference, CONNECTED)
-    covered_r = table[1:, 1:].sum(axis=1) > LEAST_OVERLAP * table[1:].sum(axis=1)
-    covered_p = table[1:, 1:].sum(axis=0) > LEAST_OVERLAP * table[:, 1:].sum(axis=0)
-    return _counts(covered_r, covered_p)
+    return _counts(covered_overlap25(table), covered_overlap25(table.T))
 
 
 def count_anima(prediction: Mask, reference: Mask, voxel_mm3: float = 1.0) -> Counts:
@@ -120,21 +125,17 @@ def count_anima(prediction: Mask, reference: Mask, voxel_mm3: float = 1.0) -> Co
 
 def _explained(table: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Say which lesions of the rows the lesions of the columns detect."""
-    found = np.zeros(len(table) - 1, bool)
-    size_columns = table.sum(axis=0)
-    for row in range(1, len(table)):
-        shared = table[row, 1:]
-        total = int(shared.sum())
-        if total <= ANIMA_ALPHA * table[row].sum():
-            continue
-        explained, good = 0, True
-        for column in np.argsort(-shared, kind="stable"):
-            good = table[0, column + 1] <= ANIMA_BETA * size_columns[column + 1]
-            explained += int(shared[column])
-            if not good or explained >= ANIMA_GAMMA * total:
-                break
-        found[row - 1] = good
-    return found
+    shared = table[1:, 1:]
+    total = shared.sum(axis=1)
+    # Those that share most with a row come first; the ones that it takes to explain enough of it must all be good.
+    order = np.argsort(-shared, axis=1, kind="stable")
+    ordered = np.take_along_axis(shared, order, axis=1)
+    before = np.cumsum(ordered, axis=1) - ordered
+    needed = 100 * before < ANIMA_GAMMA * total[:, None]
+    good = 100 * table[0, 1:] <= ANIMA_BETA * table[:, 1:].sum(axis=0)
+    return np.asarray(
+        (100 * total > ANIMA_ALPHA * table[1:].sum(axis=1)) & (good[order] | ~needed).all(axis=1)
+    )
 
 
 def _without_small(mask: Mask, voxel_mm3: float) -> Mask:

@@ -15,7 +15,7 @@ import numpy as np
 from scipy import ndimage
 
 from .command import evaluate
-from .scores import CONNECTED, LEAST_IOU, Mask, count_iou20
+from .scores import CONNECTED, IOU_PERCENT, Mask, count_iou20
 
 #: A sagittal scan of 1 mm slices.
 SHAPE = (64, 256, 256)
@@ -84,7 +84,7 @@ def _naive(prediction: Mask, reference: Mask) -> tuple[int, ...]:
     for r in range(count_r):
         for p in range(count_p):
             one, other = labels_r == r + 1, labels_p == p + 1
-            hit[r, p] = (one & other).sum() >= LEAST_IOU * (one | other).sum()
+            hit[r, p] = 100 * (one & other).sum() >= IOU_PERCENT * (one | other).sum()
     found, right = int(hit.any(axis=1).sum()), int(hit.any(axis=0).sum())
     return found, count_r - found, right, count_p - right
 

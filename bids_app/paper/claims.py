@@ -92,7 +92,9 @@ def _axial(tables: Tables, score: str) -> tuple[str, list[Part]]:
     parts: list[Part] = []
     for cohort, other in (("A", "T2Ax"), ("C", "T1")):
         star, less = (values(tables[OURS], f"T2Sag+{name}", score, cohort) for name in ("T2starAx", other))
+        alone = values(tables[OURS], "T2Sag", score, cohort)
         if star:
+            parts.append((f"adding T2starAx to T2Sag, cohort {cohort}", compare(*paired(star, alone))))
             parts.append((f"adding T2starAx rather than {other}", compare(*paired(star, less))))
     return claim, parts
 

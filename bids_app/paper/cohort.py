@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from .. import space
-from ..cutting import Crop
+from ..cutting import Crop, simulated_crop
 from ..processes import process_pool
 from ..sequences import SLOTS
 from ..simulate.cohorts import Member, walsh2024
@@ -19,8 +17,6 @@ from ..simulate.contrast import VISIBILITY
 from ..simulate.patches import Patch, make_patch
 from ..train.samples import read_patch, write_patch
 
-#: Length of cord of each person, in slices of 0.5 mm.
-LENGTH = 128
 #: Far from the seeds of training samples and of each other.
 TRAINING_SEED, TEST_SEED = 20_000_000_000, 21_000_000_000
 #: Chance that a sequence shows a lesion: as the simulator's prior says, or about its mean for every sequence.
@@ -29,7 +25,7 @@ CHANCES: dict[str, Mapping[str, float]] = {"prior": VISIBILITY, "equal": dict.fr
 
 @dataclass(frozen=True, eq=False)
 class Person:
-    """One simulated participant: 64 mm of cord in the common space, seen by the sequences that the cohort has."""
+    """One simulated participant: a piece of cord in the common space, seen by the sequences that the cohort has."""
 
     cohort: str
     patch: Patch
@@ -42,15 +38,7 @@ class Person:
     def crop(self, names: Sequence[str]) -> Crop:
         """Return what the segmenter takes, with some of the sequences."""
         rows = [self.sequences.index(name) for name in names]
-        grid = space.Grid(self.patch.cord.shape, np.diag([-0.5, 0.5, 0.5, 1.0]))
-        return Crop(
-            self.patch.images[rows].astype(np.float32),
-            self.patch.coverage[rows],
-            self.patch.cord.astype(np.float32),
-            np.zeros((self.patch.cord.shape[2], 2), np.int64),
-            grid,
-            tuple(names),
-        )
+        return simulated_crop(self.patch.images[rows], self.patch.coverage[rows], self.patch.cord, names)
 
 
 def training_members() -> list[Member]:
@@ -64,9 +52,13 @@ def test_members() -> list[Member]:
 
 
 def people(
-    folder: Path, members: Sequence[Member], seed: int, visibility: str, length: int, workers: int
+    root: Path, purpose: str, members: Sequence[Member], seed: int, visibility: str, length: int, workers: int
 ) -> list[Person]:
-    """Return simulated people; those that lie in ``folder`` are read, the others are made and put there."""
+    """Return simulated people; those that lie in a folder of ``root`` are read, the others are made and put there.
+
+    The folder's name says how many they are and how long, so that people of other plans are not taken for them.
+    """
+    folder = root / f"{purpose}-{len(members)}-{length}"
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{number:04d}.npz" for number in range(len(members))]
     missing = [number for number, path in enumerate(paths) if not path.exists()]

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from ..evaluate.page import markdown_row
 from ..evaluate.statistics import compare
 from .claims import Tables, Verdict, check, paired, values
 from .runs import BASELINE, OURS, Plan
@@ -70,13 +71,9 @@ def _people(tables: Tables) -> str:
     return "; ".join(parts) + "."
 
 
-def _line(*cells: str) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
 def _first(tables: Tables) -> Iterator[str]:
-    yield _line("cohort", "method", "shown", *SCORES, "paper: F1 / Dice")
-    yield _line(*["---"] * (4 + len(SCORES)))
+    yield markdown_row("cohort", "method", "shown", *SCORES, "paper: F1 / Dice")
+    yield markdown_row(*["---"] * (4 + len(SCORES)))
     for cohort, subsets in SHOWN.items():
         for method, rows in tables.items():
             for shown in ("+".join(names) for names in subsets):
@@ -88,12 +85,12 @@ def _first(tables: Tables) -> Iterator[str]:
                     for score in SCORES
                 }
                 cells = [f"{np.mean(list(own[s].values())):.3f}{_stars(own[s], base[s])}" for s in SCORES]
-                yield _line(cohort, method, shown, *cells, TABLE_1.get((cohort, method, shown), ""))
+                yield markdown_row(cohort, method, shown, *cells, TABLE_1.get((cohort, method, shown), ""))
 
 
 def _second(tables: Tables, seeds: int) -> Iterator[str]:
-    yield _line("method", *SCORES, "paper: F1 / Dice")
-    yield _line(*["---"] * (2 + len(SCORES)))
+    yield markdown_row("method", *SCORES, "paper: F1 / Dice")
+    yield markdown_row(*["---"] * (2 + len(SCORES)))
     for method, rows in tables.items():
         cells = []
         for score in SCORES:
@@ -104,7 +101,7 @@ def _second(tables: Tables, seeds: int) -> Iterator[str]:
             base = values(tables.get(BASELINE, ()), "T2Sag", score)
             stars = _stars(values(rows, "T2Sag", score), base)
             cells.append(f"{np.mean(means):.3f} ± {np.std(means, ddof=1) if seeds > 1 else 0:.3f}{stars}")
-        yield _line(method, *cells, TABLE_2.get(method, ""))
+        yield markdown_row(method, *cells, TABLE_2.get(method, ""))
 
 
 def _stars(own: Mapping[str, float], base: Mapping[str, float]) -> str:

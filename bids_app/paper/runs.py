@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import logging
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from ..files import read_json
+from ..files import read_json, write_json
 from ..model import checkpoint
 from ..processes import process_pool
 from ..simulate.patches import Patch
@@ -44,20 +44,20 @@ class Plan:
     length : int
         Slices of 0.5 mm of each simulated cord.
     channels : tuple of int
-        Of the network, per level: half those of the weights that ship, so that a run fits on two cores.
+        Of the network, per level.
     device : str
     workers : int
         Processes.
     """
 
     out: Path
-    steps: int = 1500
-    batch: int = 4
-    seeds: int = 3
-    training: int = 0
-    testing: int = 0
-    length: int = 128
-    channels: tuple[int, ...] = (8, 16, 32, 64)
+    steps: int
+    batch: int
+    seeds: int
+    training: int
+    testing: int
+    length: int
+    channels: tuple[int, ...]
     device: str = "cpu"
     workers: int = 1
 
@@ -70,12 +70,17 @@ class Plan:
         )  # fmt: skip
 
     @property
+    def run_stamp(self) -> dict[str, object]:
+        """What the weights of a run depend on."""
+        return {
+            "Steps": self.steps, "Batch": self.batch, "Training": self.training, "Length": self.length,
+            "Channels": list(self.channels),
+        }  # fmt: skip
+
+    @property
     def stamp(self) -> dict[str, object]:
         """What scores depend on."""
-        return {
-            "Steps": self.steps, "Batch": self.batch, "Seeds": self.seeds, "Training": self.training,
-            "Testing": self.testing, "Length": self.length, "Channels": list(self.channels),
-        }  # fmt: skip
+        return {**self.run_stamp, "Seeds": self.seeds, "Testing": self.testing}
 
     def scores(self, visibility: str, method: str) -> Path:
         """Return where the scores of a method lie."""
@@ -84,10 +89,14 @@ class Plan:
     def is_scored(self, visibility: str, method: str) -> bool:
         """Say whether a method has been scored as this plan says."""
         path = self.scores(visibility, method)
-        try:
-            return path.exists() and read_json(path.with_suffix(".json")) == self.stamp
-        except (OSError, ValueError):
-            return False
+        return path.exists() and _says(path.with_suffix(".json"), self.stamp)
+
+
+def _says(path: Path, stamp: dict[str, object]) -> bool:
+    try:
+        return read_json(path) == stamp
+    except (OSError, ValueError):
+        return False
 
 
 @dataclass(frozen=True)
@@ -108,11 +117,17 @@ class Job:
 
     def is_done(self, plan: Plan) -> bool:
         """Say whether these weights have been trained as the plan says."""
-        try:
-            card = json.loads(self.weights(plan).with_suffix(".json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return False
-        return bool(card["steps"] == plan.steps and card["batch"] == plan.batch)
+        return self.weights(plan).with_suffix(".json").exists() and self.is_of(plan)
+
+    def is_of(self, plan: Plan) -> bool:
+        """Say whether what lies in the folder was begun as the plan says."""
+        return _says(self.folder(plan) / "plan.json", plan.run_stamp)
+
+    def begin(self, plan: Plan) -> None:
+        """Clear the folder of a run that was begun by another plan."""
+        if not self.is_of(plan):
+            shutil.rmtree(self.folder(plan), ignore_errors=True)
+            write_json(self.folder(plan) / "plan.json", plan.run_stamp)
 
 
 def train_all(plan: Plan, visibility: str, methods: Sequence[str]) -> None:
@@ -143,8 +158,8 @@ def training_people(plan: Plan, visibility: str) -> list[Person]:
     if plan.training:
         # Some of every cohort.
         members = members[:: max(1, len(members) // plan.training)][: plan.training]
-    folder = plan.out / visibility / "training"
-    return people(folder, members, TRAINING_SEED, visibility, plan.length, plan.workers)
+    folder = plan.out / visibility
+    return people(folder, "training", members, TRAINING_SEED, visibility, plan.length, plan.workers)
 
 
 def _run(job: Job, plan: Plan) -> None:
@@ -162,7 +177,9 @@ def _run(job: Job, plan: Plan) -> None:
     start = None
     if METHODS[job.method].frozen:
         start = checkpoint.load(Job(job.visibility, BASELINE, job.seed).weights(plan)).network
-    source = Source(CropSource(crops, _none, 0.0), lesion_example)
+    # A lesion in every sample of a cord that has any: a run is short.
+    source = Source(CropSource(crops, _none, 0.0, anywhere=False), lesion_example)
+    job.begin(plan)
     log.info("%s, %s, seed %d", job.visibility, job.method, job.seed)
     done = train(config, source, job.folder(plan), device=torch.device(plan.device), start=start)
     network = done.average.cpu()

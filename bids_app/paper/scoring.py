@@ -37,9 +37,7 @@ def testing_people(plan: Plan, visibility: str) -> list[Person]:
     members = test_members()
     if plan.testing:
         members = members[:: max(1, len(members) // plan.testing)][: plan.testing]
-    return people(
-        plan.out / visibility / "testing", members, TEST_SEED, visibility, plan.length, plan.workers
-    )
+    return people(plan.out / visibility, "testing", members, TEST_SEED, visibility, plan.length, plan.workers)
 
 
 def score_method(plan: Plan, visibility: str, method: str, t2sag_only: bool) -> list[Row]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
 
 from .. import __version__
-from ..files import write_text
+from ..files import write_json, write_text
 from ..images import write_image
 from ..sequences import AXIAL
 from .participant import SimulatedImage, simulate_participant
@@ -40,11 +39,11 @@ def start_dataset(folder: Path) -> None:
         "License": "CC0",
         "GeneratedBy": generated,
     }
-    _json(
+    write_json(
         folder / "dataset_description.json",
         {"Name": "Simulated spinal cords", "DatasetType": "raw", **common},
     )
-    _json(
+    write_json(
         truth / "dataset_description.json",
         {
             "Name": "Lesions and cords of the simulated spinal cords",
@@ -65,7 +64,7 @@ def write_participants(folder: Path, labels: list[str], cohorts: list[str]) -> N
         rows = ["participant_id\tcohort"]
         rows += [f"sub-{label}\t{cohort}" for label, cohort in zip(labels, cohorts, strict=True)]
         about = "A and C are the cohorts that Walsh et al. 2024 test on; B is for training alone."
-        _json(folder / "participants.json", {"cohort": {"Description": about}})
+        write_json(folder / "participants.json", {"cohort": {"Description": about}})
     write_text(folder / "participants.tsv", "\n".join(rows) + "\n")
 
 
@@ -89,12 +88,12 @@ def write_participant(
         stem = "_".join(part for part in (f"sub-{label}", entities) if part)
         anat = folder / f"sub-{label}" / "anat"
         write_image(anat / f"{stem}_{suffix}.nii.gz", one.image)
-        _json(anat / f"{stem}_{suffix}.json", _sidecar(one))
+        write_json(anat / f"{stem}_{suffix}.json", _sidecar(one))
         truth = folder / "derivatives" / "truth" / f"sub-{label}" / "anat"
         for mask, name, kind in ((one.lesion, "lesion", "Lesion"), (one.cord, "SC", "ROI")):
             path = truth / f"{stem}_space-orig_label-{name}_desc-{suffix}_mask.nii.gz"
             write_image(path, mask)
-            _json(
+            write_json(
                 path.with_name(path.name.replace(".nii.gz", ".json")),
                 {
                     "Type": kind,
@@ -116,7 +115,3 @@ def _sidecar(one: SimulatedImage) -> dict[str, object]:
     if one.sequence == "STIR":
         record["InversionTime"] = 0.2
     return record
-
-
-def _json(path: Path, record: dict[str, object]) -> None:
-    write_text(path, json.dumps(record, indent=2) + "\n")

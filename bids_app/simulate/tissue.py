@@ -34,8 +34,12 @@ class Body:
     ----------
     lesion_shape : Field
         Deforms lesion surfaces.
-    texture : Field
-        Channels: fine cord texture, horn texture, CSF flow, coarse tissue, coarse tissue 2.
+    fine : Field
+        Texture of a few mm, 3 channels: of the cord, of the horns and the bone, of the CSF's flow.
+    tracts : Field
+        Texture that runs along the cord.
+    coarse : Field
+        Texture of about 1 cm outside the cord, 3 channels.
     roots : tensor, shape (R, 6)
         Angle, distance from the cord's edge (mm), radius (mm), slant (radians per mm), phase (mm), signal (of
         CSF).

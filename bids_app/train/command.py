@@ -193,6 +193,11 @@ def run(options: argparse.Namespace) -> ExitCode:
     """Prepare, train, choose the operating point and write weights, card and plot."""
     crops: Path | None = options.crops or (options.out / "crops" if options.bids else None)
     if options.bids:
+        if _world() > 1:
+            raise UsageError(
+                "Several processes cannot prepare --bids together.",
+                f"First call mscord-train {options.out} --bids {options.bids} --prepare-only, then give torchrun --crops {crops}.",
+            )
         from .prepare import prepare_dataset
 
         assert crops is not None
@@ -273,10 +278,10 @@ def finish(options: argparse.Namespace, task: Task, done: Run, held: Sequence[Pa
     from .plot import plot_losses
 
     network = done.average
+    network.untie()
     best = options.out / "best.pt"
     if done.config.patience and best.exists():
         network.load_state_dict(torch.load(best, weights_only=True, map_location="cpu"))
-    network.untie()
     network.eval()
     results: dict[str, object] = {}
     if options.task == "lesion":
@@ -368,7 +373,7 @@ def _device(wanted: str) -> torch.device:
 @contextlib.contextmanager
 def _processes() -> Iterator[torch.device | None]:
     """Join the other processes that ``torchrun`` started; yields this one's device, or None where there is only one process."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if _world() == 1:
         yield None
         return
     import torch
@@ -380,6 +385,10 @@ def _processes() -> Iterator[torch.device | None]:
         yield torch.device("cuda", int(os.environ["LOCAL_RANK"])) if gpu else torch.device("cpu")
     finally:
         distributed.destroy_process_group()
+
+
+def _world() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def _first() -> bool:

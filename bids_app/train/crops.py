@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -72,23 +73,40 @@ class Crop:
 class CropSource:
     """Makes samples from prepared crops and from the simulator.
 
-    Half of the samples from crops show a lesion, as far as there are any; cords without any lesion get some implanted
+    Half of the samples from crops lie on a lesion, as far as there are any; cords without any lesion get some implanted
     half of the time.
+
+    Attributes
+    ----------
+    crops : tuple of Crop
+    simulate : callable
+        Patch from a seed.
+    simulated : float
+        Share of simulated samples.
+    anywhere : bool
+        Whether the other half of the samples may lie anywhere along a cord. Else those of a cord with lesions lie on one, too.
     """
 
     crops: tuple[Crop, ...]
     simulate: Callable[[int], Patch]
     simulated: float
+    anywhere: bool = True
+
+    @cached_property
+    def ill(self) -> tuple[Crop, ...]:
+        """Crops with lesions."""
+        return tuple(crop for crop in self.crops if crop.whole.lesion.any())
 
     def __call__(self, seed: int) -> Patch:
         """Make one sample."""
         draw = Draw(seed)
         if draw.chance(self.simulated):
             return self.simulate(seed)
-        ill = [crop for crop in self.crops if crop.whole.lesion.any()]
-        crop = _one_of(ill if ill and draw.chance(0.5) else self.crops, draw)
+        aimed = bool(self.ill) and draw.chance(0.5)
+        crop = _one_of(self.ill if aimed else self.crops, draw)
         sick = crop.whole.lesion.any(axis=(0, 1))
-        slices = np.flatnonzero(sick if sick.any() else (crop.whole.cord >= 0.5).any(axis=(0, 1)))
+        on_lesion = sick.any() and (aimed or not self.anywhere)
+        slices = np.flatnonzero(sick if on_lesion else (crop.whole.cord >= 0.5).any(axis=(0, 1)))
         middle = int(slices[draw.integer(0, len(slices) - 1)]) if len(slices) else crop.length // 2
         start = middle - draw.integer(0, PATCH_LENGTH - 1)
         patch = crop.window(min(max(0, start), max(0, crop.length - PATCH_LENGTH)))
@@ -109,7 +127,8 @@ def read_crops(folder: Path) -> list[Crop]:
     NothingToDoError
         There is none.
     """
-    paths = sorted(folder.glob("*.npz"))
+    # What a dot begins is being written.
+    paths = sorted(folder.glob("[!.]*.npz"))
     if not paths:
         raise NothingToDoError(f"There are no prepared crops in {folder}.", "Make them with --bids.")
     return [_read(path) for path in paths]

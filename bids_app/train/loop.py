@@ -165,6 +165,7 @@ class Run:
             "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "step": self.step,
+            "tied": self.network.tied,
             "best": self.best,
             "stale": self.stale,
         }
@@ -182,7 +183,8 @@ class Run:
         """
         state = torch.load(path, weights_only=True, map_location=self.device)
         self.step = int(state["step"])
-        if self.network.tied and self.step > self.untie_at:
+        # Weights that a run began with may have untied it early.
+        if self.network.tied and not state["tied"]:
             self.untie()
         try:
             self.network.load_state_dict(state["network"])
@@ -283,7 +285,7 @@ def train(
 
 
 def _validate(run: Run, source: Source, folder: Path) -> float | None:
-    """Score the moving average; where it is the best so far, keep it in ``best.pt``."""
+    """Score the moving average; where it is the best so far, keep it in ``best.pt``, with an encoder for every slot."""
     if source.validate is None:
         return None
     run.average.eval()
@@ -293,7 +295,9 @@ def _validate(run: Run, source: Source, folder: Path) -> float | None:
     if score > run.best:
         run.best = score
         if _place()[0] == 0:
-            torch.save(run.average.state_dict(), folder / "best.pt")
+            best = copy.deepcopy(run.average)
+            best.untie()
+            torch.save(best.state_dict(), folder / "best.pt")
     return score
 
 

@@ -43,7 +43,7 @@ def prepare_dataset(bids: Path, labels: Path | None, crops: Path) -> int:
     Raises
     ------
     UsageError
-        A folder is not there.
+        A folder is not there, or an image has several masks.
     NothingToDoError
         No unit has a mask.
     """
@@ -51,7 +51,9 @@ def prepare_dataset(bids: Path, labels: Path | None, crops: Path) -> int:
     for folder in (bids, labels):
         if not folder.is_dir():
             raise UsageError(f"{folder} is not a folder.")
-    masks = masks_in(labels)
+    masks, several = masks_in(labels)
+    if several:
+        raise UsageError(" ".join(several), "Name a folder with one mask for each image with --labels.")
     found = discover.discover(Options(bids_dir=bids, output_dir=crops))
     crops.mkdir(parents=True, exist_ok=True)
     localiser: list[Localiser] = []
