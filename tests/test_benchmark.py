@@ -76,7 +76,10 @@ def test_the_crop_and_the_dataset_are_what_they_are_called(tmp_path):
 
 def test_what_is_measured_on_a_gpu_is_measured_on_any_device():
     found = {line.name: line for line in gpu.measure(torch.device("cpu"), 1, (48, 48, 64), 128)}
-    assert len(found) == 4
+    assert len(found) == 6
+    dice = found["GPU: Dice with the mask of a CPU"]
+    assert dice.value == 1
+    assert dice.detail != "0 voxels"
     assert found["GPU: largest difference of a probability"].value == 0
     assert all(line.value > 0 for name, line in found.items() if "difference" not in name)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..discover.index import index
 from ..options import Options
-from .measure import Line, alternate
+from .measure import Job, Line, alternate
 
 IMAGES = ("acq-sag_T2w", "acq-ax_T2starw", "T1w", "STIR", "UNIT1")
 TARGETS = {1000: 0.5, 5000: 0.8}
@@ -21,21 +21,30 @@ BESIDE = 1000
 def lines(rounds: int, out: Path) -> Iterator[Line]:
     """Yield what indexing costs."""
     del out
+    memory: list[float] = []
     with tempfile.TemporaryDirectory() as name:
         for participants, target in TARGETS.items():
             root = Path(name) / str(participants)
             make_dataset(root, participants)
-            cost = alternate({"ours": partial(one_participant, root)}, rounds)["ours"]
+            jobs: dict[str, Job] = {"ours": partial(one_participant, root)}
+            if participants == BESIDE:
+                jobs["pybids"] = partial(everything, root)
+            costs = alternate(jobs, rounds)
+            cost = costs["ours"]
+            memory.append(cost.peak_gb)
             yield Line(
                 f"one participant of {participants} found", cost.seconds, "CPU-s", target, at_most=True,
                 detail=f"peak memory {cost.peak_gb:.2f} GiB",
             )  # fmt: skip
-            if participants == BESIDE:
-                whole = alternate({"pybids": partial(everything, root)}, 1)["pybids"]
+            if whole := costs.get("pybids"):
                 yield Line(
                     f"the same, beside pybids' index of all {participants}", whole.seconds / cost.seconds, "x", 35,
                     detail=f"{whole.seconds:.1f} CPU-s, peak memory {whole.peak_gb:.2f} GiB",
                 )  # fmt: skip
+    yield Line(
+        f"memory for one participant of {max(TARGETS)}, as part of that for one of {min(TARGETS)}",
+        memory[-1] / memory[0], "x", 1.2, at_most=True, detail=f"{memory[0]:.3f} and {memory[-1]:.3f} GiB",
+    )  # fmt: skip
 
 
 def make_dataset(root: Path, participants: int) -> None:

@@ -20,6 +20,8 @@ PARTICIPANTS = 200
 PEOPLE = 8
 #: Participants of the run that is killed.
 KILLED = 12
+#: When it is killed, s: some participants are finished by then, others not.
+KILLED_AFTER_S = (8, 14)
 #: How often the memory of the run is looked at, s.
 EVERY_S = 0.5
 
@@ -72,8 +74,8 @@ def _steady(folder: Path) -> Iterator[Line]:
     # The first one bears the start of the program.
     first, last = statistics.mean(gaps[1 : quarter + 1]), statistics.mean(gaps[-quarter:])
     yield Line(
-        f"speed of the last quarter of {len(done)} participants, as part of the first", first / last, "x", 0.9,
-        detail=f"{first:.2f} and {last:.2f} s a participant with one scan, exit status {process.returncode}",
+        f"speed of the last quarter of {PARTICIPANTS} participants, as part of the first", first / last, "x", 0.9,
+        detail=f"{first:.2f} and {last:.2f} s a participant with one scan; {len(done)} done, exit status {process.returncode}",
     )  # fmt: skip
     early, late = (
         statistics.median(part)
@@ -89,15 +91,21 @@ def _steady(folder: Path) -> Iterator[Line]:
         "participants that the group level lists",
         rows,
         "",
-        len(done),
+        PARTICIPANTS,
         detail=f"exit status {group.returncode}",
     )
 
 
 def _killed(folder: Path) -> Iterator[Line]:
-    """Kill a run at a random moment and let it go on; its masks are those of the run that was left alone."""
+    """Kill a run at a random moment and let it go on; its masks are those of the run that was left alone.
+
+    Raises
+    ------
+    RuntimeError
+        Nothing was finished when it was killed, or it leaves no masks: there is nothing to compare.
+    """
     chosen = ["--participant-label", *(f"{number:03d}" for number in range(KILLED))]
-    seconds = random.Random(0).uniform(6, 12)
+    seconds = random.uniform(*KILLED_AFTER_S)
     command = [*_command(folder, "killed"), *chosen]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
         time.sleep(seconds)
@@ -106,19 +114,25 @@ def _killed(folder: Path) -> Iterator[Line]:
     subprocess.run(command, check=False, stderr=subprocess.DEVNULL)
     now = _written(folder / "killed")
     redone = sum(now[name] != finished[name] for name in finished)
-    same = all(
-        (folder / "killed" / path).read_bytes() == (folder / "out" / path).read_bytes()
+    masks = [
+        path.relative_to(folder / "out")
         for number in range(KILLED)
-        for path in (
-            one.relative_to(folder / "out")
-            for one in (folder / "out" / f"sub-{number:03d}").rglob("*.nii.gz")
+        for path in (folder / "out" / f"sub-{number:03d}").rglob("*.nii.gz")
+    ]
+    if not finished or not masks:
+        raise RuntimeError(
+            f"{len(finished)} participants were finished after {seconds:.0f} s, and {len(masks)} masks are there."
         )
+    same = sum(
+        (folder / "killed" / path).read_bytes() == (folder / "out" / path).read_bytes() for path in masks
     )
     yield Line(
         "finished participants that a run does again after a kill", redone, "", 0, at_most=True,
         detail=f"killed after {seconds:.0f} s with {len(finished)} of {KILLED} finished",
     )  # fmt: skip
-    yield Line("its masks are those of a run that was left alone", float(same), "", 1, detail="byte by byte")
+    yield Line(
+        "its masks that are those of a run that was left alone", same, "", len(masks), detail="byte by byte"
+    )
 
 
 def _written(out: Path) -> dict[str, int]:

@@ -196,7 +196,8 @@ def run(options: argparse.Namespace) -> ExitCode:
         if _world() > 1:
             raise UsageError(
                 "Several processes cannot prepare --bids together.",
-                f"First call mscord-train {options.out} --bids {options.bids} --prepare-only, then give torchrun --crops {crops}.",
+                f"First call mscord-train {options.out} --bids {options.bids} --prepare-only, "
+                f"then torchrun with --crops {crops}.",
             )
         from .prepare import prepare_dataset
 
