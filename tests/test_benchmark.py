@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from bids_app.benchmark import gpu, scale
+from bids_app.benchmark import gpu, runtime, scale
 from bids_app.benchmark.__main__ import HEADINGS, draw
 from bids_app.benchmark.indexing import make_dataset, one_participant
 from bids_app.benchmark.measure import Line, alternate
 from bids_app.benchmark.network import CROP, made_up
 from bids_app.benchmark.peer import FEATURES, PlainUNet, _strides
+from bids_app.cutting import WINDOW
+from bids_app.model.predict import Predictor, Sample
 from bids_app.segment import cord_zone
 
 
@@ -82,6 +84,20 @@ def test_what_is_measured_on_a_gpu_is_measured_on_any_device():
     assert dice.detail != "0 voxels"
     assert found["GPU: largest difference of a probability"].value == 0
     assert all(line.value > 0 for name, line in found.items() if "difference" not in name)
+
+
+def test_a_window_is_the_networks_answer_and_other_runtimes_are_named_where_they_are_not(
+    monkeypatch, caplog, tmp_path
+):
+    images = np.random.default_rng(0).normal(size=(2, *WINDOW)).astype(np.float32)
+    window, inputs = runtime._window()
+    sample = Sample(images, np.ones_like(images), runtime.SLOTS_OF_TWO)
+    with torch.inference_mode():
+        found = window(torch.from_numpy(images)[:, None], inputs[1])[0].numpy()
+    np.testing.assert_allclose(found, Predictor(window.network, torch.device("cpu"))([sample])[0], atol=1e-6)
+    monkeypatch.setattr(runtime, "find_spec", lambda name: None)
+    assert list(runtime.lines(1, tmp_path)) == []
+    assert "OpenVINO is not measured: openvino is not installed." in caplog.text
 
 
 def test_without_a_gpu_nothing_is_claimed_of_one(monkeypatch, caplog, tmp_path):

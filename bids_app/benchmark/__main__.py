@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ..files import write_text
-from . import app, gpu, indexing, network, scale
+from . import app, gpu, indexing, network, runtime, scale
 from .measure import Line
 
 PARTS: dict[str, Callable[[int, Path], Iterator[Line]]] = {
     "network": network.lines,
+    "runtime": runtime.lines,
     "gpu": gpu.lines,
     "indexing": indexing.lines,
     "app": app.lines,
