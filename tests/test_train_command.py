@@ -21,6 +21,7 @@ from bids_app.simulate.participant import simulate_participant
 from bids_app.simulate.patches import Patch
 from bids_app.train import command
 from bids_app.train.crops import Crop, CropSource, read_crops, split
+from bids_app.train.methods import METHODS
 from bids_app.train.prepare import prepare_dataset
 
 #: A network that learns little, fast.
@@ -49,6 +50,11 @@ def test_a_run_leaves_weights_card_log_and_plot(tmp_path):
     other = call(tmp_path, "--steps", 3, "--norm", "instance")
     assert other.returncode == 2
     assert "another network" in other.stderr
+
+
+def test_help_names_every_method():
+    text = command.parser().format_help()
+    assert all(name in text for name in METHODS)
 
 
 def test_wrong_methods_are_refused_in_words(tmp_path, caplog):

@@ -32,16 +32,41 @@ log = logging.getLogger("bids_app")
 IMPUTE = ("every-level", "bottleneck", "nowhere")
 
 
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Tells defaults, but not that there is none."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        # 0 is a default worth telling, False is not: they are equal.
+        told = action.default is not False and action.default not in (None, "")
+        return super()._get_help_string(action) if told else action.help
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the command line of ``mscord-train``."""
     result = argparse.ArgumentParser(
         prog="mscord-train",
         description="Train a network of mscord on simulated spinal cords, on a labelled BIDS dataset, or on both.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=_Help,
     )
-    add = result.add_argument
-    add("out", type=Path, help="folder for checkpoints, log and weights; a run found there goes on")
-    data = result.add_argument_group("what to learn from (by default simulated cords)")
+    result.add_argument(
+        "out", type=Path, help="folder for checkpoints, log and weights; a run found there goes on"
+    )
+    _add_data(result.add_argument_group("what to learn from (by default simulated cords)"))
+    _add_network(result.add_argument_group("which network"))
+    _add_learning(result.add_argument_group("how to learn"))
+    _add_machine(result.add_argument_group("where"))
+    result.add_argument(
+        "--validation",
+        type=int,
+        default=200,
+        metavar="N",
+        help="simulated samples for the choice of the threshold",
+    )
+    result.add_argument("--note", default="", help="goes into the model card")
+    return result
+
+
+def _add_data(data: argparse._ArgumentGroup) -> None:
     data.add_argument(
         "--bids", type=Path, metavar="DIR", help="BIDS dataset; it is prepared first (see --crops)"
     )
@@ -75,13 +100,42 @@ def parser() -> argparse.ArgumentParser:
         metavar="TEXT",
         help="what the model card calls the dataset",
     )
-    how = result.add_argument_group("how to learn")
+
+
+def _add_network(how: argparse._ArgumentGroup) -> None:
     how.add_argument("--task", choices=("lesion", "cord", "overview"), default="lesion", help="which network")
     how.add_argument(
         "--method",
         default="mean-imputation",
         help="mean-imputation, t2sag-baseline, feature-augmentation, frozen-encoder, pretrained-encoders or shared-start",
     )
+    how.add_argument(
+        "--norm", choices=("weight", "instance"), help="normalisation layers (default: the task's)"
+    )
+    how.add_argument(
+        "--channels", type=channels, metavar="N,N,...", help="features per level (default: the task's)"
+    )
+    how.add_argument(
+        "--intensity",
+        choices=("cord", "zscore"),
+        default="cord",
+        help="images relative to the cord's median, or as z-scores",
+    )
+    how.add_argument(
+        "--impute",
+        choices=IMPUTE,
+        default=IMPUTE[0],
+        help="where missing features are filled with the mean; elsewhere with 0",
+    )
+    how.add_argument(
+        "--availability",
+        choices=("position", "volume"),
+        default="position",
+        help="a sequence counts as available where it covers, or everywhere",
+    )
+
+
+def _add_learning(how: argparse._ArgumentGroup) -> None:
     how.add_argument(
         "--init", type=Path, metavar="WEIGHTS", help="begin with these weights (.safetensors), or 'shipped'"
     )
@@ -117,30 +171,6 @@ def parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="simulated samples are kept here, and found here by the next run",
     )
-    how.add_argument(
-        "--norm", choices=("weight", "instance"), help="normalisation layers (default: the task's)"
-    )
-    how.add_argument(
-        "--channels", type=channels, metavar="N,N,...", help="features per level (default: the task's)"
-    )
-    how.add_argument(
-        "--intensity",
-        choices=("cord", "zscore"),
-        default="cord",
-        help="images relative to the cord's median, or as z-scores",
-    )
-    how.add_argument(
-        "--impute",
-        choices=IMPUTE,
-        default=IMPUTE[0],
-        help="where missing features are filled with the mean; elsewhere with 0",
-    )
-    how.add_argument(
-        "--availability",
-        choices=("position", "volume"),
-        default="position",
-        help="a sequence counts as available where it covers, or everywhere",
-    )
     how.add_argument("--save-every", type=int, default=50, metavar="STEPS", help="steps between checkpoints")
     how.add_argument(
         "--validate-every", type=int, default=250, metavar="STEPS", help="steps between validations"
@@ -152,22 +182,15 @@ def parser() -> argparse.ArgumentParser:
         help="stop after this many validations without improvement; 0: never",
     )
     how.add_argument("--seed", type=int, default=0, help="seed of everything")
-    machine = result.add_argument_group("where")
+
+
+def _add_machine(machine: argparse._ArgumentGroup) -> None:
     machine.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     machine.add_argument("--threads", type=int, default=0, help="CPU threads of the network; 0: all")
     machine.add_argument("--workers", type=int, default=0, help="processes that make samples ahead; 0: none")
     machine.add_argument(
         "--minutes", type=float, default=0, help="stop after this long; the next call goes on; 0: no limit"
     )
-    result.add_argument(
-        "--validation",
-        type=int,
-        default=200,
-        metavar="N",
-        help="simulated samples for the choice of the threshold",
-    )
-    result.add_argument("--note", default="", help="goes into the model card")
-    return result  # fmt: skip
 
 
 def channels(text: str) -> tuple[int, ...]:
