@@ -42,6 +42,12 @@ def test_every_weight_is_the_mean_and_the_card_names_the_parts(tmp_path, monkeyp
     assert (card["data"], card["note"], card["operating_point"]) == ("both", "a note", {"threshold": 0.5})
     assert "Trained on both." in card["notice"]
     assert "calibration" not in card
+    # A mean of means names all that it came from.
+    twice = tmp_path / "twice.safetensors"
+    assert average.main([str(twice), str(out), str(a), "--data", "both"]) == 0
+    first, second = checkpoint.load(twice).card.record["mean_of"]
+    assert first["mean_of"] == card["mean_of"]
+    assert "mean_of" not in second
 
 
 def test_what_the_parts_learned_from_must_be_named_where_they_disagree(tmp_path, capsys):

@@ -104,17 +104,23 @@ def card_of(parts: Sequence[Weights], operating_point: object, data: str, note: 
         "data": data,
         "notice": notice_of(data),
         "note": note,
-        "mean_of": [
-            {
-                "sha256": one.card.sha256,
-                "data": one.card.record["data"],
-                "note": one.card.record["note"],
-                "steps_done": one.card.record["training"]["steps_done"],
-            }
-            for one in parts
-        ],
+        "mean_of": [_origin(one) for one in parts],
         "operating_point": operating_point,
     }
+
+
+def _origin(one: Weights) -> dict[str, object]:
+    """Return what the card says of where one part comes from."""
+    record = one.card.record
+    origin = {
+        "sha256": one.card.sha256,
+        "data": record["data"],
+        "note": record["note"],
+        "steps_done": record["training"]["steps_done"],
+    }
+    if "mean_of" in record:
+        origin["mean_of"] = record["mean_of"]
+    return origin
 
 
 if __name__ == "__main__":
