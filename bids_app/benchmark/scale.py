@@ -20,8 +20,8 @@ PARTICIPANTS = 200
 PEOPLE = 8
 #: Participants of the run that is killed.
 KILLED = 12
-#: When it is killed, s: some participants are finished by then, others not.
-KILLED_AFTER_S = (8, 14)
+#: It is killed up to this long after the first of them is finished, s.
+KILLED_WITHIN_S = 6
 #: How often the memory of the run is looked at, s.
 EVERY_S = 0.5
 
@@ -102,14 +102,17 @@ def _killed(folder: Path) -> Iterator[Line]:
     Raises
     ------
     RuntimeError
-        Nothing was finished when it was killed, or it leaves no masks: there is nothing to compare.
+        Nothing is ever finished, or there are no masks: there is nothing to compare.
     """
     chosen = ["--participant-label", *(f"{number:03d}" for number in range(KILLED))]
-    seconds = random.uniform(*KILLED_AFTER_S)
     command = [*_command(folder, "killed"), *chosen]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
-        time.sleep(seconds)
+        began = time.monotonic()
+        while process.poll() is None and not _written(folder / "killed"):
+            time.sleep(0.1)
+        time.sleep(random.uniform(0, KILLED_WITHIN_S))
         process.send_signal(signal.SIGKILL)
+        seconds = time.monotonic() - began
     finished = _written(folder / "killed")
     subprocess.run(command, check=False, stderr=subprocess.DEVNULL)
     now = _written(folder / "killed")
