@@ -345,7 +345,7 @@ class Participants:
         result = self._attempt(request.unit, work)
         if isinstance(result, Segmented):
             numbers[key] = numbers.get(key, 0) + len(result.lesions)
-            log.info("%s: %d lesions, %.0f mm3", request.unit.name, len(result.lesions), result.volume_mm3)
+            log.info("%s: lesions: %d, %.0f mm3", request.unit.name, len(result.lesions), result.volume_mm3)
         return result
 
     def _attempt(self, unit: Unit, work: Callable[[], T]) -> T | Failed:

@@ -156,7 +156,7 @@ def _dry_status(found: Discovery) -> ExitCode:
 def _say_end(outcomes: Sequence[Outcome], options: Options) -> None:
     kept = sum(isinstance(outcome, Kept) for outcome in outcomes)
     log.info(
-        "%d units done%s, %d failed, %d lesions; see %s",
+        "units: %d done%s, %d failed; lesions: %d; see %s",
         sum(isinstance(outcome, Segmented) for outcome in outcomes),
         f", {kept} kept" if kept else "",
         sum(isinstance(outcome, Failed) for outcome in outcomes),

@@ -99,7 +99,9 @@ def evaluate(
         good, bad = _assess(folder, references, workers)
         problems += bad
         methods[title] = (good, summarise(good))
-    for problem in dict.fromkeys(problems):
+    # Both methods meet the same problems of the references.
+    problems = list(dict.fromkeys(problems))
+    for problem in problems:
         log.error("%s", problem)
     if empty := [
         str(folder) for folder, (good, _) in zip(folders, methods.values(), strict=True) if not good

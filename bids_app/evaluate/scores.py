@@ -24,7 +24,7 @@ from scipy import ndimage
 #: 26-connectivity, and 6-connectivity.
 CONNECTED = np.ones((3, 3, 3), int)
 FACES = ndimage.generate_binary_structure(3, 1)
-#: In percent, so that counts of voxels are compared as integers: 7 of 35 is not below 20 %.
+#: In percent, so that counts of voxels are compared as integers: 63 of 90 is not above 70 %.
 IOU_PERCENT = 20
 OVERLAP_PERCENT = 25
 ANIMA_ALPHA, ANIMA_BETA, ANIMA_GAMMA = 10, 70, 65

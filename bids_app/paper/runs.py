@@ -126,6 +126,8 @@ class Job:
     def begin(self, plan: Plan) -> None:
         """Clear the folder of a run that was begun by another plan."""
         if not self.is_of(plan):
+            if self.folder(plan).exists():
+                log.warning("%s was begun with other options: it is begun anew", self.folder(plan))
             shutil.rmtree(self.folder(plan), ignore_errors=True)
             write_json(self.folder(plan) / "plan.json", plan.run_stamp)
 

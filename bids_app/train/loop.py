@@ -183,8 +183,8 @@ class Run:
         """
         state = torch.load(path, weights_only=True, map_location=self.device)
         self.step = int(state["step"])
-        # Weights that a run began with may have untied it early.
-        if self.network.tied and not state["tied"]:
+        # Weights that a run began with may have untied it early; old checkpoints do not say.
+        if self.network.tied and not state.get("tied", self.step <= self.untie_at):
             self.untie()
         try:
             self.network.load_state_dict(state["network"])
