@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import nibabel as nib
@@ -338,7 +339,9 @@ def test_the_first_failure_can_end_the_run(dataset, tmp_path, caplog):
 def test_a_run_that_is_told_to_end_ends_in_order(dataset, tmp_path, number, code):
     out = tmp_path / "out"
     command = [sys.executable, "-m", "bids_app", str(dataset), str(out), "participant", "--cord", "builtin"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    # What a shell starts in the background ignores SIGINT, and so would what these tests start there.
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heed) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if "looking for the cord" in line:
