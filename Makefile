@@ -79,9 +79,9 @@ benchmark: $(STAMP)
 site: $(STAMP)
 	$(BIN)/python -m bids_app.benchmark.site
 
-# How good the weights are: make accuracy [DATA=public development scans] [BASELINE=weights trained on T2Sag alone]
+# How good the weights are: make accuracy [DATA=public development scans]
 accuracy: $(STAMP)
-	$(BIN)/python -m bids_app.accuracy $(DATA) --halves docs/halves/first.safetensors docs/halves/second.safetensors $(if $(BASELINE),--baseline $(BASELINE))
+	$(BIN)/python -m bids_app.accuracy $(DATA) --halves docs/halves/first.safetensors docs/halves/second.safetensors --alone docs/alone.tsv
 
 # How far a lesion's probability can be believed: make calibration [WRITE=--write puts it on the model card]
 calibration: $(STAMP)

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from .centreline import Levels, end_slope, levels_at, levels_of, smooth
 from .errors import CordError
-from .space import FloatArray, Grid
+from .space import CONNECTED, FloatArray, Grid
 
 #: Plausible cross-section of a cord, square to its own direction.
 MIN_AREA_MM2, MAX_AREA_MM2 = 8.0, 200.0
@@ -53,7 +53,7 @@ def clean_mask(mask: NDArray[np.generic], grid: Grid) -> NDArray[np.bool_]:
         Empty where the mask is empty.
     """
     filled = np.asarray(mask) > 0
-    labels, count = ndimage.label(filled, np.ones((3, 3, 3)))
+    labels, count = ndimage.label(filled, CONNECTED)
     if count <= 1:
         return filled
     where = np.argwhere(filled)

@@ -23,12 +23,9 @@ from .model import checkpoint
 from .model.predict import Predictor, Variant
 from .records import Lesion, Prepared, Segmented
 from .sequences import SLOTS
-from .space import FloatArray
+from .space import CONNECTED, FloatArray
 
 log = logging.getLogger(__name__)
-
-#: 26-connectivity.
-CONNECTED = np.ones((3, 3, 3), int)
 
 
 def choose_device(wanted: str) -> torch.device:

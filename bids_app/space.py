@@ -23,6 +23,8 @@ LEAST_CORD_VOXELS = 50
 #: What the lesion model sees of the crop in plane, in voxels: 20 mm from side to side and 16 mm from back to front.
 NARROW = (40, 32)
 RELATIVE_LIMITS = (-1.0, 3.0)
+#: 26-connectivity: voxels that share a face, an edge or a corner belong together.
+CONNECTED = np.ones((3, 3, 3), bool)
 
 FloatArray = NDArray[np.floating]
 

@@ -24,6 +24,7 @@ from bids_app.simulate.draw import Draw
 from bids_app.simulate.scan import NOISE, draw_protocol
 from bids_app.simulate.shifted import shifted_protocol
 from bids_app.train import command
+from bids_app.train.options import parser
 
 
 @pytest.fixture
@@ -173,7 +174,7 @@ def test_test_participants_are_unlike_those_of_training():
 def test_every_variant_is_a_valid_call():
     options = Namespace(runs=Path("runs"), steps=3, batch=2, seed=0, workers=1)
     for name in ablation.VARIANTS:
-        parsed = command.parser().parse_args(ablation.arguments(name, options))
+        parsed = parser().parse_args(ablation.arguments(name, options))
         from bids_app.train.tasks import TASKS
 
         assert command.configure(parsed, TASKS["lesion"]).steps == 3

@@ -138,6 +138,7 @@ def test_of_two_raters_masks_none_is_taken(tmp_path):
     assert not pairs
     assert "sub-01_T2w_label-lesion_desc-one_seg.nii.gz and" in problems[0]
     assert "masks of one image" in problems[0]
+    assert len(problems) == 1, "the mask that has two partners is not said to have none"
     with pytest.raises(UsageError, match="masks of one image"):
         prepare_dataset(tmp_path / "p", tmp_path / "r", tmp_path / "crops")
 

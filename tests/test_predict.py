@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from bids_app.benchmark.gpu import with_lesions
 from bids_app.errors import UnitError
 from bids_app.model import predict
 from bids_app.model.network import Batch, MultiSequenceNet, NetworkConfig
-from bids_app.model.predict import Predictor, Sample
+from bids_app.model.predict import Predictor, Sample, Variant
+from bids_app.segment import Segmenter
 
 SHAPE = (8, 8, 16)
 
@@ -52,9 +54,13 @@ def samples() -> list[Sample]:
 class OnGpu(Predictor):
     """Does on the CPU what is done on a GPU: windows together, until memory runs out."""
 
-    def __init__(self, network: MultiSequenceNet) -> None:
+    def __init__(self, network: MultiSequenceNet, half: bool = False) -> None:
         super().__init__(network, torch.device("cpu"))
         self.device = torch.device("cuda")
+        self.half = half
+
+    def _precision(self):
+        return torch.autocast("cpu", torch.float16, enabled=self.half)
 
     def _tensor(self, arrays):
         return torch.from_numpy(np.concatenate(arrays))[:, None]
@@ -105,6 +111,40 @@ def test_too_little_memory_on_a_cpu_fails_the_unit_in_words(network, samples, re
     network.room, network.reason = 0, reason
     with pytest.raises(UnitError, match="not enough memory"):
         Predictor(network, torch.device("cpu"))(samples)
+
+
+def test_half_precision_keeps_the_probabilities_of_the_weights_that_ship():
+    """On a simulated cord in which something is found; bfloat16 fails this."""
+    reference = Segmenter(torch.device("cpu"))
+    crop, expected = with_lesions(reference, 64)
+    half = Segmenter(torch.device("cpu"))
+    half.predictor = OnGpu(half.weights.network, half=True)
+    assert np.abs(half.probability(crop) - expected).max() < 1e-2
+    assert half.predictor.half
+
+
+def test_single_precision_takes_over_where_numbers_become_too_large_and_the_log_says_so(
+    network, samples, caplog
+):
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if name.startswith("encoders"):
+                parameter.mul_(30)
+            elif name.startswith("decoder.head"):
+                parameter.mul_(1e-6)
+    expected = Predictor(network, torch.device("cpu"))(samples)
+    predictor = OnGpu(network, half=True)
+    np.testing.assert_allclose(predictor(samples), expected, atol=1e-3)
+    assert caplog.text.count("single precision") == 1
+    assert not predictor.half
+    variants = [Variant(), Variant(frozenset({2}))]
+    wanted = Predictor(network, torch.device("cpu")).variants(samples[1], variants)
+    predictor = OnGpu(network, half=True)
+    # Without a GPU there is no state of its random numbers to keep.
+    predictor.device = torch.device("cpu")
+    found = predictor.variants(samples[1], variants)
+    np.testing.assert_allclose(found, wanted, atol=1e-3)
+    assert caplog.text.count("single precision") == 2
 
 
 def test_a_defect_is_not_taken_for_a_lack_of_memory(network, samples):

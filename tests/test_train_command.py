@@ -22,6 +22,7 @@ from bids_app.simulate.patches import Patch
 from bids_app.train import command
 from bids_app.train.crops import Crop, CropSource, read_crops, split
 from bids_app.train.methods import METHODS
+from bids_app.train.options import parser
 from bids_app.train.prepare import prepare_dataset
 
 #: A network that learns little, fast.
@@ -53,7 +54,7 @@ def test_a_run_leaves_weights_card_log_and_plot(tmp_path):
 
 
 def test_help_names_every_method():
-    help_of = {action.dest: action.help for action in command.parser()._actions}
+    help_of = {action.dest: action.help for action in parser()._actions}
     assert all(name in help_of["method"] for name in METHODS)
 
 

@@ -15,10 +15,11 @@ import torch
 
 from ..cards import SHIPPED
 from ..segment import Segmenter
+from .alone import told
 from .cords import cord_agreement
 from .real import false_lesions, painted_lesions, recall, retest
 from .scans import half_of, read_scans
-from .simulated import PARTICIPANTS, SUBSETS, report
+from .simulated import PARTICIPANTS, report
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -28,12 +29,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--weights",
         type=Path,
-        nargs="+",
-        default=[SHIPPED / "lesion.safetensors"],
-        help="lesion model (default: the one that ships); of several, on simulated participants, the mean of the scores",
-    )
-    parser.add_argument(
-        "--baseline", type=Path, nargs="+", default=[], help="lesion models that were trained on T2Sag alone"
+        default=SHIPPED / "lesion.safetensors",
+        help="lesion model (default: the one that ships)",
     )
     parser.add_argument(
         "--halves",
@@ -48,16 +45,15 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument(
         "--alone",
-        action="store_true",
-        help="on simulated participants, look at T2Sag alone, beside the baseline",
+        type=Path,
+        metavar="SCORES",
+        help="table of python -m bids_app.accuracy.alone, to be printed, too",
     )
     parser.add_argument("--workers", type=int, default=2, help="processes that simulate")
     options = parser.parse_args(argv)
-    segmenters, baselines, halves = (
-        [Segmenter(torch.device("cpu"), path) for path in paths]
-        for paths in (options.weights, options.baseline, (options.halves or []) if options.data else [])
-    )
-    for one in (*segmenters, *halves):
+    shipped = Segmenter(torch.device("cpu"), options.weights)
+    halves = [Segmenter(torch.device("cpu"), path) for path in (options.halves or [] if options.data else [])]
+    for one in (shipped, *halves):
         say(
             [
                 f"weights {one.weights.card.name}, SHA-256 {one.weights.card.sha256[:12]}, {one.operating}",
@@ -66,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
         )
 
     def judge(stem: str) -> Segmenter:
-        return halves[1 - half_of(stem)] if halves else segmenters[0]
+        return halves[1 - half_of(stem)] if halves else shipped
 
     if options.data:
         scans = read_scans(options.data)
@@ -78,8 +74,9 @@ def main(argv: list[str] | None = None) -> int:
         say(retest(results))
         say(cord_agreement(options.data))
     if options.participants:
-        subsets = SUBSETS[:1] if options.alone else SUBSETS
-        say(report(segmenters, baselines, options.participants, options.workers, subsets))
+        say(report(shipped, options.participants, options.workers))
+    if options.alone:
+        say(told(options.alone))
     return 0
 
 

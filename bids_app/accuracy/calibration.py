@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from scipy import optimize
 
 from ..cards import SHIPPED, Calibration, Operating, read_card
-from ..evaluate.scores import CONNECTED, hits_iou20, overlaps
+from ..evaluate.scores import hits_iou20, overlaps
 from ..processes import process_pool
 from ..segment import Segmenter
-from ..space import FloatArray
+from ..space import CONNECTED, FloatArray
 from .simulated import SUBSETS, make_participant
 
 #: Simulated participants to fit on and to check on; numbers far from those of the other figures.

@@ -1,4 +1,4 @@
-"""Simulated participants unlike those of training: what more sequences give, and what learning from many gives to one."""
+"""Simulated participants unlike those of training: what more sequences give."""
 
 from __future__ import annotations
 
@@ -35,6 +35,10 @@ SUBSETS: tuple[tuple[str, ...], ...] = (
 )
 #: A loss of lesion F1 up to this is none.
 MARGIN = 0.01
+ABOUT = (
+    f"simulated participants ({LENGTH * space.SPACING_MM:.0f} mm of cord each), "
+    "noisier, with thicker slices and other contrast than in training"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,26 +93,9 @@ def score(people: Sequence[Participant], names: Sequence[str], segmenter: Segmen
     return {name: np.array(values) for name, values in rows.items()}
 
 
-def mean_score(
-    people: Sequence[Participant], names: Sequence[str], segmenters: Sequence[Segmenter]
-) -> Scores:
-    """Return the mean over several networks (runs of one method with different seeds) of each participant's scores."""
-    each = [score(people, names, segmenter) for segmenter in segmenters]
-    return {name: np.mean([one[name] for one in each], axis=0) for name in each[0]}
-
-
-def report(
-    segmenters: Sequence[Segmenter],
-    baselines: Sequence[Segmenter],
-    count: int,
-    workers: int,
-    subsets: Sequence[tuple[str, ...]] = SUBSETS,
-) -> Iterator[str]:
-    """Yield the table over subsets of sequences, and the comparison with a T2Sag baseline where its weights are given."""
-    yield (
-        f"simulated participants ({count}, {LENGTH * space.SPACING_MM:.0f} mm of cord each), "
-        "noisier, with thicker slices and other contrast than in training"
-    )
+def report(segmenter: Segmenter, count: int, workers: int) -> Iterator[str]:
+    """Yield the table over subsets of sequences, and whether adding some is non-inferior."""
+    yield f"{count} {ABOUT}"
     people = make_people(count, workers)
     ill = np.array([person.lesion.any() for person in people])
     yield f"  {int(ill.sum())} with lesions, over whom Dice and F1 are averaged; {int((~ill).sum())} without"
@@ -117,21 +104,14 @@ def report(
         + "\t".join(f"F1 {name}" for name in RULES)
         + "\tfalse lesions a lesion-free participant"
     )
-    table = {names: mean_score(people, names, segmenters) for names in subsets}
+    table = {names: score(people, names, segmenter) for names in SUBSETS}
     for names, scores in table.items():
-        yield _row("+".join(names) if names != SLOTS else "all six", scores, ill)
+        yield row("+".join(names) if names != SLOTS else "all six", scores, ill)
     yield from _non_inferior(table, ill)
-    if not baselines:
-        yield "  no weights of a T2Sag baseline were given: not compared"
-        return
-    other = mean_score(people, ("T2Sag",), baselines)
-    yield _row("T2Sag, baseline trained on T2Sag alone", other, ill)
-    yield _compared(
-        "T2Sag, mean imputation against baseline", table["T2Sag",]["iou20"][ill], other["iou20"][ill]
-    )
 
 
-def _row(title: str, scores: Scores, ill: NDArray[np.bool_]) -> str:
+def row(title: str, scores: Scores, ill: NDArray[np.bool_]) -> str:
+    """Return a line of a table: Dice and F1 over those with lesions, false lesions over those without."""
     means = "\t".join(f"{scores[name][ill].mean():.3f}" for name in ("dice", *RULES))
     free = scores["wrong"][~ill]
     return f"  {title}\t{means}\t{free.mean():.2f}" if len(free) else f"  {title}\t{means}\tn/a"
@@ -142,15 +122,9 @@ def _non_inferior(table: Mapping[tuple[str, ...], Scores], ill: NDArray[np.bool_
         found = compare(table[more]["iou20"][ill], table[fewer]["iou20"][ill])
         added = "+".join(name for name in more if name not in fewer)
         verdict = "non-inferior" if found.low > -MARGIN else "NOT non-inferior"
-        yield f"  adding {added}\tF1 iou20 {_change(found)}: {verdict} by {MARGIN}"
+        yield f"  adding {added}\tF1 iou20 {change(found)}: {verdict} by {MARGIN}"
 
 
-def _compared(title: str, ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> str:
-    found = compare(ours, theirs)
-    return (
-        f"  {title}\tF1 iou20 {_change(found)}, Wilcoxon p = {found.p:.2g}, {found.participants} participants"
-    )
-
-
-def _change(found: Comparison) -> str:
+def change(found: Comparison) -> str:
+    """Return a mean difference with its interval."""
     return f"{found.gain:+.3f} (95 % interval {found.low:+.3f} to {found.high:+.3f})"

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from .scores import CONNECTED, Mask, covered_overlap25, hits_iou20, overlaps
+from ..space import CONNECTED
+from .scores import Mask, covered_overlap25, hits_iou20, overlaps
 
 REFERENCE, PREDICTION = "reference", "prediction"
 

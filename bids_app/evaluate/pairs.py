@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,37 +24,46 @@ class Pair:
     reference: Path
 
 
-def masks_in(folder: Path) -> tuple[dict[Key, Path], list[str]]:
-    """Return the lesion masks in a folder tree, by what identifies their image, and a sentence on each image that has several.
+def masks_in(folder: Path) -> dict[Key, list[Path]]:
+    """Return the lesion masks in a folder tree, by what identifies their image.
 
-    Where no name says that it is one, every image counts: other tools name a mask as they named its image. Of several
-    masks of one image (of two raters, say) none is taken.
+    Where no name says that it is one, every image counts: other tools name a mask as they named its image.
     """
     paths = sorted(folder.rglob("sub-*.nii*"))
     named = [path for path in paths if _MASK.search(path.name)]
     found: dict[Key, list[Path]] = {}
     for path in named or paths:
         found.setdefault(key_of(path), []).append(path)
-    problems = [
-        f"{' and '.join(map(str, several))} are masks of one image: keep one of them in {folder}."
-        for several in found.values()
-        if len(several) > 1
-    ]
-    return {key: several[0] for key, several in found.items() if len(several) == 1}, problems
+    return found
 
 
 def pair(predictions: Path, references: Path) -> tuple[list[Pair], list[str]]:
-    """Pair the masks of two folders; the second result has a sentence on each that has no partner, or is one of several."""
-    (left, several), (right, more) = masks_in(predictions), masks_in(references)
-    pairs = []
-    for key in sorted(left.keys() & right.keys()):
-        entities = dict(part.split("-", 1) for part in key if "-" in part)
-        pairs.append(
-            Pair(entities.get("sub", ""), entities.get("ses", ""), "_".join(key), left[key], right[key])
-        )
-    alone = [f"{left[key]} has no reference mask." for key in sorted(left.keys() - right.keys())]
-    alone += [f"{right[key]} has no predicted mask." for key in sorted(right.keys() - left.keys())]
-    return pairs, several + more + alone
+    """Pair the masks of two folders; the second result has a sentence on each image that is left out.
+
+    Of several masks of one image (of two raters, say) none is taken.
+    """
+    left, right = masks_in(predictions), masks_in(references)
+    pairs, problems = [], several(left, predictions) + several(right, references)
+    for key in sorted(left.keys() | right.keys()):
+        one, other = left.get(key, []), right.get(key, [])
+        if len(one) == len(other) == 1:
+            entities = dict(part.split("-", 1) for part in key if "-" in part)
+            found = (entities.get("sub", ""), entities.get("ses", ""), "_".join(key), one[0], other[0])
+            pairs.append(Pair(*found))
+        elif len(one) < 2 and len(other) < 2:
+            problems.append(
+                f"{one[0]} has no reference mask." if one else f"{other[0]} has no predicted mask."
+            )
+    return pairs, problems
+
+
+def several(masks: Mapping[Key, Sequence[Path]], folder: Path) -> list[str]:
+    """Return a sentence on each image that has several masks in a folder."""
+    return [
+        f"{' and '.join(map(str, paths))} are masks of one image: keep one of them in {folder}."
+        for paths in masks.values()
+        if len(paths) > 1
+    ]
 
 
 def key_of(path: Path) -> Key:

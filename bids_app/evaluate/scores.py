@@ -21,8 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-#: 26-connectivity, and 6-connectivity.
-CONNECTED = np.ones((3, 3, 3), int)
+from ..space import CONNECTED
+
+#: 6-connectivity.
 FACES = ndimage.generate_binary_structure(3, 1)
 #: In percent, so that counts of voxels are compared as integers: 63 of 90 is not above 70 %.
 IOU_PERCENT = 20

@@ -14,8 +14,9 @@ import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
+from ..space import CONNECTED
 from .command import evaluate
-from .scores import CONNECTED, IOU_PERCENT, Mask, count_iou20
+from .scores import IOU_PERCENT, Mask, count_iou20
 
 #: A sagittal scan of 1 mm slices.
 SHAPE = (64, 256, 256)

@@ -68,6 +68,9 @@ class Predictor:
 
     def __init__(self, network: MultiSequenceNet, device: torch.device) -> None:
         self.network, self.device = network.to(device), device
+        #: Half precision on a GPU (bfloat16 has too few digits: probabilities would be off by more than 0.01), single on a CPU,
+        #: which is the reference.
+        self.half = device.type == "cuda"
         #: Brings the next windows to a GPU while it works on these.
         self.copies = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
 
@@ -79,11 +82,8 @@ class Predictor:
         UnitError
             There is too little memory, also on the CPU.
         """
-        together = 1 if self.device.type == "cpu" else TOGETHER
-        pieces = [samples[first : first + together] for first in range(0, len(samples), together)]
-        # All pieces are on their way before the first answer is waited for.
-        found = [one for piece in pieces for one in self._piece(piece)]
-        return [one.cpu().numpy() for one in found]
+        found = self._all(samples)
+        return self._all(samples) if self._overflowed(found) else found
 
     def variants(self, sample: Sample, variants: Sequence[Variant]) -> list[NDArray[np.float32] | None]:
         """Return the probability of the first output for each variant, shapes (X, Y, Z); the encoders run once.
@@ -95,6 +95,11 @@ class Predictor:
         UnitError
             There is too little memory.
         """
+        found = self._decoded(sample, variants)
+        told = [one for one in found if one is not None]
+        return self._decoded(sample, variants) if self._overflowed(told) else found
+
+    def _decoded(self, sample: Sample, variants: Sequence[Variant]) -> list[NDArray[np.float32] | None]:
         try:
             with torch.inference_mode(), self._precision():
                 encoded = self.network.encode(self._batch([sample]))
@@ -123,7 +128,25 @@ class Predictor:
         with torch.random.fork_rng(devices):
             torch.manual_seed(variant.seed)
             logits = self.network.decode(fused, noise)[0, 0]
-        return np.asarray(torch.sigmoid(logits.float()).cpu().numpy())
+        return np.asarray(self._probability(logits).cpu().numpy())
+
+    def _all(self, samples: Sequence[Sample]) -> list[NDArray[np.float32]]:
+        together = 1 if self.device.type == "cpu" else TOGETHER
+        pieces = [samples[first : first + together] for first in range(0, len(samples), together)]
+        # All pieces are on their way before the first answer is waited for.
+        found = [one for piece in pieces for one in self._piece(piece)]
+        return [one.cpu().numpy() for one in found]
+
+    def _overflowed(self, found: Sequence[NDArray[np.float32]]) -> bool:
+        """Say whether numbers became too large for half precision; from then on it is single precision."""
+        if not self.half or not any(np.isnan(one).any() for one in found):
+            return False
+        log.warning(
+            "These weights need larger numbers than half precision has: %s works in single precision.",
+            self.device,
+        )
+        self.half = False
+        return True
 
     def _piece(self, samples: Sequence[Sample]) -> list[torch.Tensor]:
         try:
@@ -146,7 +169,12 @@ class Predictor:
         """Return probabilities, shape (B, X, Y, Z), on the device."""
         batch = self._batch(samples)
         with torch.inference_mode(), self._precision():
-            return torch.sigmoid(self.network(batch)[:, 0].float())
+            return self._probability(self.network(batch)[:, 0])
+
+    def _probability(self, logits: torch.Tensor) -> torch.Tensor:
+        logits = logits.float()
+        # The sigmoid of what overflowed would pass for a probability.
+        return torch.sigmoid(logits.masked_fill(~logits.isfinite(), torch.nan) if self.half else logits)
 
     def _batch(self, samples: Sequence[Sample]) -> Batch:
         return Batch(
@@ -169,10 +197,11 @@ class Predictor:
         return there
 
     def _precision(self) -> AbstractContextManager[object]:
-        """Half precision on a GPU that has it; single on a CPU, where it is the reference."""
-        if self.device.type == "cuda" and torch.cuda.is_bf16_supported():
-            return torch.autocast("cuda", torch.bfloat16)
-        return nullcontext()
+        return (
+            torch.autocast("cuda", torch.float16)
+            if self.half and self.device.type == "cuda"
+            else nullcontext()
+        )
 
 
 def _lacks_memory(error: Exception) -> bool:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from ..errors import ExitCode
-from ..train.command import channels
+from ..train.options import channels
 
 #: Every sequence shows a lesion by its own chance, or all by the same.
 VISIBILITIES = ("prior", "equal")

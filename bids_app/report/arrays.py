@@ -12,7 +12,7 @@ from scipy import ndimage
 from .. import images, resample, space
 from ..records import Image, Segmented
 from ..sequences import ISOTROPIC
-from ..space import FloatArray, Grid
+from ..space import CONNECTED, FloatArray, Grid
 
 #: Left, right, bottom and top letter of a slice across each axis of a volume in LAS order: radiological.
 LETTERS = (("A", "P", "I", "S"), ("R", "L", "I", "S"), ("R", "L", "P", "A"))
@@ -257,7 +257,7 @@ def native_instances(crop: Crop, grid: Grid, threshold: float, transform: FloatA
     in the mean, else its edge would be pulled inwards; those above the threshold there belong to no lesion.
     """
     inside = crop.instances > 0
-    rim = ndimage.binary_dilation(inside, np.ones((3, 3, 3), bool)) & (crop.probability < threshold)
+    rim = ndimage.binary_dilation(inside, CONNECTED) & (crop.probability < threshold)
     kept = np.where(inside | rim, crop.probability, np.float32(0))
     probability = resample.from_crop(kept, crop.starts, crop.grid, grid, transform)
     nearest = resample.labels_from_crop(crop.instances, crop.starts, crop.grid, grid, transform)

@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from .. import space
 from ..cards import Operating
-from ..evaluate.scores import CONNECTED, Counts, hits_iou20, overlaps
+from ..evaluate.scores import Counts, hits_iou20, overlaps
 from ..model.network import MultiSequenceNet
 from ..segment import cord_zone
 from ..simulate.draw import Draw
@@ -158,9 +158,9 @@ def measure(maps: Sequence[Map]) -> list[Point]:
 def components(probability: NDArray[np.float32], lesion: NDArray[np.bool_], threshold: float) -> Components:
     """Cut a map at a threshold."""
     mask = probability >= threshold
-    labels, count = ndimage.label(mask, CONNECTED)
+    labels, count = ndimage.label(mask, space.CONNECTED)
     mean = ndimage.mean(probability, labels, np.arange(1, count + 1)) if count else np.zeros(0)
-    return Components(overlaps(mask, lesion, CONNECTED), np.asarray(mean, np.float32))
+    return Components(overlaps(mask, lesion, space.CONNECTED), np.asarray(mean, np.float32))
 
 
 def voxel_dice(network: MultiSequenceNet, patches: Sequence[Patch], keep: Keep) -> float:

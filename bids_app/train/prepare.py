@@ -14,7 +14,7 @@ from .. import discover, images, resample, space
 from ..cards import localiser_version
 from ..cords import find_cords
 from ..errors import NothingToDoError, UnitError, UsageError
-from ..evaluate.pairs import key_of, masks_in
+from ..evaluate.pairs import key_of, masks_in, several
 from ..files import write_json
 from ..localise import Localiser
 from ..options import Options
@@ -51,15 +51,16 @@ def prepare_dataset(bids: Path, labels: Path | None, crops: Path) -> int:
     for folder in (bids, labels):
         if not folder.is_dir():
             raise UsageError(f"{folder} is not a folder.")
-    masks, several = masks_in(labels)
-    if several:
-        raise UsageError(" ".join(several), "Name a folder with one mask for each image with --labels.")
+    masks = masks_in(labels)
+    if problems := several(masks, labels):
+        raise UsageError(" ".join(problems), "Name a folder with one mask for each image with --labels.")
     found = discover.discover(Options(bids_dir=bids, output_dir=crops))
     crops.mkdir(parents=True, exist_ok=True)
     localiser: list[Localiser] = []
     done = 0
     for number, unit in enumerate(found.units, start=1):
-        own = {image.path: masks[key_of(image.path)] for image in unit.images if key_of(image.path) in masks}
+        keys = {image.path: key_of(image.path) for image in unit.images}
+        own = {path: masks[key][0] for path, key in keys.items() if key in masks}
         if not own:
             log.warning("%s: no lesion mask, left out", unit.name)
             continue

@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from ..records import Lesion
 from ..resample import from_crop, labels_from_crop
-from ..space import FloatArray, Grid
+from ..space import CONNECTED, FloatArray, Grid
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ def _near_lesions(layer: Layer) -> NDArray[np.float32]:
     that is above the threshold belongs to a lesion that was not kept.
     """
     inside = layer.instances > 0
-    rim = ndimage.binary_dilation(inside, np.ones((3, 3, 3), bool)) & (layer.probability < layer.threshold)
+    rim = ndimage.binary_dilation(inside, CONNECTED) & (layer.probability < layer.threshold)
     return np.where(inside | rim, layer.probability, np.float32(0))
 
 
