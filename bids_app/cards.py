@@ -11,27 +11,10 @@ from typing import Any
 
 from .errors import EnvironmentFault
 from .files import checksum
+from .operating import Operating
 
 #: Where the weights that ship lie.
 SHIPPED = Path(__file__).with_name("weights")
-
-
-@dataclass(frozen=True)
-class Operating:
-    """From what on something is a lesion.
-
-    Attributes
-    ----------
-    threshold : float
-        Lowest probability of a voxel.
-    minimum_volume_mm3 : float
-    least_mean : float
-        Lowest mean probability of a lesion's voxels.
-    """
-
-    threshold: float
-    minimum_volume_mm3: float = 0.0
-    least_mean: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -91,10 +74,15 @@ class Card:
     def operating(self, threshold: float | None = None) -> Operating:
         """Return the card's setting. A threshold of the user's own is taken at its word: the mean then counts for nothing."""
         point = self.record.get("operating_point", {})
+        minimum_mm3 = float(point.get("minimum_volume_mm3", 0.0))
+        if threshold is not None:
+            return Operating(threshold, minimum_mm3)
+        one = point.get("least_mean", 0.0)
         return Operating(
-            float(threshold if threshold is not None else point.get("threshold", 0.5)),
-            float(point.get("minimum_volume_mm3", 0.0)),
-            float(point.get("least_mean", 0.0)) if threshold is None else 0.0,
+            float(point.get("threshold", 0.5)),
+            minimum_mm3,
+            float(one),
+            float(point.get("least_mean_several", one)),
         )
 
 

@@ -294,6 +294,7 @@ class Participants:
             "Threshold": setting.threshold,
             "MinimumVolume": setting.minimum_volume_mm3,
             "MinimumMeanProbability": setting.least_mean,
+            "MinimumMeanProbabilityOfSeveralSequences": setting.least_mean_several,
         }
 
     def _given(self, units: Sequence[Unit]) -> dict[Path, Path]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .operating import Operating
 from .space import FloatArray, Grid
 
 
@@ -254,18 +255,16 @@ class Segmented:
     maps : Path
         ``.npz`` with ``probability`` (48, 48, N) float32 and ``instances`` (48, 48, N) int32 in the crop; lesion numbers
         are those of ``lesions``.
-    threshold, minimum_volume_mm3, least_mean : float
-        A lesion is a piece of voxels of at least this probability, with at least this volume and this mean probability.
+    operating : Operating
+        What passed for a lesion.
     """
 
     prepared: Prepared
     maps: Path
     lesions: tuple[Lesion, ...]
-    threshold: float
-    minimum_volume_mm3: float
+    operating: Operating
     weights: Mapping[str, str]
     seconds: Mapping[str, float] = field(default_factory=dict)
-    least_mean: float = 0.0
 
     @property
     def unit(self) -> Unit:

@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from . import quarters, space, support, vertebrae
-from .cards import SHIPPED, Operating
+from .cards import SHIPPED
 from .cutting import Crop, cut_windows, read_crop
 from .errors import EnvironmentFault, UnitError
 from .files import writing
 from .model import checkpoint
 from .model.predict import Predictor, Variant
+from .operating import Operating
 from .records import Lesion, Prepared, Segmented
 from .sequences import SLOTS
 from .space import CONNECTED, FloatArray
@@ -122,10 +123,8 @@ class Segmenter:
             prepared=prepared,
             maps=maps,
             lesions=lesions,
-            threshold=self.operating.threshold,
-            minimum_volume_mm3=self.operating.minimum_volume_mm3,
+            operating=self.operating,
             weights=self.weights.card.describe(),
-            least_mean=self.operating.least_mean,
             seconds={**prepared.seconds, "segment": time.perf_counter() - began},
         )
 
@@ -242,7 +241,11 @@ def find_lesions(
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
     means = ndimage.mean(probability, labels, np.arange(count + 1))
     large = sizes * voxel_mm3 >= operating.minimum_volume_mm3
-    kept = [n for n in range(1, count + 1) if large[n] and means[n] >= operating.least_mean]
+    kept = [
+        n
+        for n in range(1, count + 1)
+        if large[n] and means[n] >= operating.least(len(_covering(crop, labels == n)))
+    ]
     points = crop.grid.to_mm(index.astype(float))
     found = []
     for n in kept:
@@ -256,9 +259,6 @@ def find_lesions(
         instances[inside] = number
         slices = np.flatnonzero(inside.any(axis=(0, 1)))
         values = probability[inside]
-        covering = tuple(
-            name for row, name in enumerate(crop.sequences) if crop.coverage[row][inside].mean() >= 0.5
-        )
         side, column = quarters.of_lesion(inside, crop.cord)
         lesions.append(
             Lesion(
@@ -268,7 +268,7 @@ def find_lesions(
                 position_mm=(float(centre[0]), float(centre[1]), float(centre[2])),
                 probability=float(values.max()),
                 mean_probability=float(values.mean()),
-                sequences=covering,
+                sequences=_covering(crop, inside),
                 side=side,
                 column=column,
                 from_top_mm=quarters.from_top_mm(inside, crop.cord, crop.starts),
@@ -276,3 +276,8 @@ def find_lesions(
             )
         )
     return instances, tuple(lesions)
+
+
+def _covering(crop: Crop, inside: NDArray[np.bool_]) -> tuple[str, ...]:
+    """Return the sequences that cover most of a lesion."""
+    return tuple(name for row, name in enumerate(crop.sequences) if crop.coverage[row][inside].mean() >= 0.5)

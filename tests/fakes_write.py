@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 
 from bids_app import images, space
+from bids_app.operating import Operating
 from bids_app.records import Alignment, Image, Lesion, Prepared, Segmented, Unit
 
 THRESHOLD = 0.4
@@ -115,5 +116,5 @@ def make_unit(
         cord_method="builtin 0.1",
     )
     return Segmented(
-        prepared, folder / "maps.npz", tuple(lesions), THRESHOLD, 1.5, WEIGHTS, {"segment": 1.25}
+        prepared, folder / "maps.npz", tuple(lesions), Operating(THRESHOLD, 1.5), WEIGHTS, {"segment": 1.25}
     )

@@ -194,9 +194,7 @@ def test_lesion_that_was_not_kept_is_in_the_probability_alone(options, tmp_path)
     dropped = maps["instances"] == 2
     maps["instances"][dropped] = 0
     np.savez(done.maps, **maps)
-    kept = type(done)(
-        done.prepared, done.maps, done.lesions[:1], done.threshold, done.minimum_volume_mm3, done.weights
-    )
+    kept = type(done)(done.prepared, done.maps, done.lesions[:1], done.operating, done.weights)
     write_session([kept], options)
     mask = np.asarray(load(options, image, LESION_MASK).dataobj)
     probability = np.asarray(load(options, image, LESION_PROBABILITY).dataobj)

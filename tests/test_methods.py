@@ -37,7 +37,7 @@ def test_it_says_which_sequences_and_settings(done):
     text = methods_of([done, done], "cuda").markdown()
     assert "1 participant (2 units of work" in text
     assert f"{done.sequences[0]} in 2 units." in text
-    assert f"probability of at least {done.threshold:g}" in text
+    assert f"probability of at least {done.operating.threshold:g}" in text
     assert "on cuda" in text
     assert "no further images to align" in text
 

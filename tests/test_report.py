@@ -16,6 +16,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from bids_app import images, resample, space
 from bids_app.errors import EnvironmentFault
+from bids_app.operating import Operating
 from bids_app.records import (
     Alignment,
     Discovery,
@@ -119,8 +120,7 @@ def segmented(folder: Path, paths: list[Path], mask: Path, lesions=(), **changes
         replace(prepared, **changes),
         maps,
         found,
-        0.5,
-        3.0,
+        Operating(0.5, 3.0),
         {"name": "tiny", "sha256": "ab12"},
         {"segment": 1.25},
     )
@@ -330,7 +330,7 @@ def test_no_lesion(tmp_path):
     page = read(write_report("01", [segmented(tmp_path, [path], mask)], discovery_of(), run_of(tmp_path)))
     assert "No lesion. 1 of 1 unit done." in page.text
     assert (
-        "No lesion was found (nothing reached a probability of 0.5, 0 on average, and a volume of 3 mm³)."
+        "No lesion was found (nothing reached a probability of 0.5, 0.5 on average, and a volume of 3 mm³)."
         in page.text
     )
     (strip,) = page.pictures
@@ -604,7 +604,7 @@ def test_real_scan_with_a_painted_lesion(tmp_path, real_data):
         Unit(image, (image,)), tmp_path / "crop.npz", ("T2Sag",), common, {path: mask}, {path: alignment}
     )
     found = Lesion(1, float((lesion >= 0.5).sum() / 8), 10.0, (0.0, 0.0, 0.0), 1.0, 0.9, ("T2Sag",))
-    unit = Segmented(prepared, tmp_path / "maps.npz", (found,), 0.5, 3.0, {})
+    unit = Segmented(prepared, tmp_path / "maps.npz", (found,), Operating(0.5, 3.0), {})
     native = read_native(unit, read_crop(unit)).instances > 0
     turned = nib.as_closest_canonical(nib.Nifti1Image(painted, grid.affine)).get_fdata()[::-1] > 0
     assert 2 * (native & turned).sum() / (native.sum() + turned.sum()) > 0.8

@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from bids_app import space
-from bids_app.cards import SHIPPED, Operating
+from bids_app.cards import SHIPPED
 from bids_app.cutting import Crop
 from bids_app.errors import EnvironmentFault, UnitError
 from bids_app.model import checkpoint
 from bids_app.model.network import MultiSequenceNet, NetworkConfig
+from bids_app.operating import Operating
 from bids_app.records import Image, Prepared, Unit
 from bids_app.segment import Segmenter, choose_device, cord_zone, find_lesions
 
@@ -70,6 +71,15 @@ def test_lesions_are_measured_and_numbered_from_the_top(crop):
     assert [lesion.volume_mm3 for lesion in sure] == [20.0]
 
 
+@pytest.mark.parametrize(("one", "several", "volumes"), [(0.95, 0.7, [20.0]), (0.55, 0.95, [5.0])])
+def test_where_several_sequences_cover_a_lesion_another_mean_is_enough(crop, one, several, volumes):
+    probability = np.zeros((48, 48, LENGTH), np.float32)
+    probability[20:24, 20:24, 5:15] = 0.9  # Two sequences cover this one,
+    probability[20:22, 20:22, 60:70] = 0.6  # and one that.
+    _, lesions = find_lesions(probability, crop, Operating(0.5, 3.0, one, several), 1)
+    assert [lesion.volume_mm3 for lesion in lesions] == volumes
+
+
 def test_a_lesion_across_a_shift_of_the_crop_is_one(crop):
     probability = np.zeros((48, 48, LENGTH), np.float32)
     # A straight column in the grid moves backwards in the crop as its start moves forwards.
@@ -104,8 +114,8 @@ def test_segment_writes_maps_and_is_repeatable(segmenter, crop, prepared, tmp_pa
     whole = Prepared(prepared.unit, path, prepared.sequences, prepared.grid, {}, {})
     one = segmenter.segment(whole, tmp_path / "a")
     two = segmenter.segment(whole, tmp_path / "b")
-    assert one.threshold == 0.4
-    assert one.minimum_volume_mm3 == 2.0
+    assert one.operating.threshold == 0.4
+    assert one.operating.minimum_volume_mm3 == 2.0
     with np.load(one.maps) as a, np.load(two.maps) as b:
         np.testing.assert_array_equal(a["probability"], b["probability"])
         assert (a["probability"][~cord_zone(crop.cord)] == 0).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from dataclasses import replace
 
 import numpy as np
@@ -10,9 +11,12 @@ import torch
 from test_segment import LENGTH, crop, prepared, segmenter  # noqa: F401
 
 from bids_app import quarters, support
-from bids_app.cards import Calibration, Operating
+from bids_app.cards import Calibration
 from bids_app.model.network import MultiSequenceNet, NetworkConfig
 from bids_app.model.predict import Predictor, Sample, Variant
+from bids_app.operating import Operating
+from bids_app.records import Lesion
+from bids_app.report.unit import heat_of, rests_on
 from bids_app.segment import find_lesions
 from bids_app.sequences import SLOTS
 
@@ -105,6 +109,17 @@ def test_support_of_a_lesion_is_the_mean_without_the_sequence(segmenter, crop): 
     assert low.support["without T2Sag"] > 0
     assert segmenter.supported(crop, instances, lesions) == (high, low)
     assert segmenter.supported(crop, instances, ()) == ()
+
+
+def test_what_is_left_is_judged_by_how_many_sequences_are_left():
+    """Two sequences cover the lesion; each alone needs the higher mean."""
+    support_of = {"without T2Sag": 0.75, "without STIR": 0.85, "without T1": 0.75, "T2Sag alone": 0.8}
+    lesion = Lesion(1, 9.0, 4.0, (0.0, 0.0, 0.0), 0.9, 0.78, ("T2Sag", "STIR"), support=support_of)
+    heat = heat_of(lesion, Namespace(operating=Operating(0.3, 0.0, 0.82, 0.74)))
+    assert {cell.name: cell.kept for cell in heat} == {
+        "all": True, "without T2Sag": False, "without STIR": True, "without T1": True, "T2Sag alone": False
+    }  # fmt: skip
+    assert rests_on(lesion, heat) == "T2Sag"
 
 
 def test_calibration_keeps_the_order():

@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import astuple, replace
 
 import numpy as np
 import pytest
 import torch
 
-from bids_app.cards import Operating
 from bids_app.model.network import NetworkConfig
 from bids_app.sequences import SLOTS
 from bids_app.simulate.draw import Draw
@@ -14,8 +13,9 @@ from bids_app.simulate.patches import PRESENCE, Patch, _acquired
 from bids_app.train.loop import Run, Source, TrainConfig, train
 from bids_app.train.losses import dice
 from bids_app.train.methods import METHODS, Dropout
-from bids_app.train.operating import measure
+from bids_app.train.operating import pick
 from bids_app.train.samples import Pool, cord_example, lesion_example
+from bids_app.train.validation import Map, measure
 
 SHAPE = (12, 12, 8)
 
@@ -154,11 +154,45 @@ def test_operating_point_counts_lesions_and_false_ones():
     stray[9:11, 9:11, 9:11] = 0.55
     noise = np.zeros_like(good)
     noise[9:11, 9:11, 9:11] = 0.55
-    points = {point.setting: point for point in measure([(stray, lesion), (noise, np.zeros_like(lesion))])}
-    low = points[Operating(0.5, 0.0, 0.0)]
+    maps = [Map(stray, lesion), Map(noise, np.zeros_like(lesion))]
+    points = {astuple(point.setting)[:3]: point for point in measure(maps)}
+    low = points[0.5, 0.0, 0.0]
     assert low.false_per_sample == 1
     assert low.counts == (1, 0, 1, 2)
-    assert points[Operating(0.5, 0.0, 0.8)].counts == (1, 0, 1, 0)
-    assert points[Operating(0.5, 3.0, 0.0)].counts == (1, 0, 1, 0)
-    assert points[Operating(0.5, 0.0, 0.9)].counts == (0, 1, 0, 0)
-    assert points[Operating(0.6, 0.0, 0.0)].counts == (1, 0, 1, 0)
+    assert points[0.5, 0.0, 0.8].counts == (1, 0, 1, 0)
+    assert points[0.5, 3.0, 0.0].counts == (1, 0, 1, 0)
+    assert points[0.5, 0.0, 0.9].counts == (0, 1, 0, 0)
+    assert points[0.6, 0.0, 0.0].counts == (1, 0, 1, 0)
+
+
+def pieces(right: float, wrong: float, several: bool, count: int) -> list[Map]:
+    """Return samples with a lesion that is found with one mean probability, and as many without in which nothing is."""
+    lesion = np.zeros((12, 12, 12), bool)
+    lesion[2:7, 2:7, 2:7] = True
+    value = [np.where(lesion, mean, 0.0).astype(np.float32) for mean in (right, wrong)]
+    return [
+        *[Map(value[0], lesion, several)] * count,
+        *[Map(value[1], np.zeros_like(lesion), several)] * count,
+    ]
+
+
+def test_one_and_several_sequences_have_a_least_mean_of_their_own():
+    """False pieces of one sequence are as probable as true ones of several: no mean serves both."""
+    one, several = pick(pieces(0.9, 0.75, False, 30) + pieces(0.75, 0.61, True, 30))
+    assert one.setting.threshold == several.setting.threshold
+    assert 0.75 < one.setting.least_mean <= 0.9
+    assert 0.61 < several.setting.least_mean <= 0.75
+    assert one.counts == several.counts == (30, 0, 30, 0)
+    assert one.false_per_sample == several.false_per_sample == 0
+
+
+def test_too_few_samples_of_a_kind_have_no_choice_of_their_own():
+    one, several = pick(pieces(0.9, 0.75, False, 30) + pieces(0.75, 0.61, True, 5))
+    assert one.setting == several.setting
+    assert one.setting.least_mean > 0.75
+    assert several.counts.found == 0
+
+
+def test_where_nothing_is_quiet_the_quietest_is_chosen():
+    one, several = pick(pieces(0.9, 0.99, False, 30) + pieces(0.9, 0.99, True, 30))
+    assert one.false_per_sample == several.false_per_sample == 1

@@ -19,8 +19,9 @@ import torch
 from numpy.typing import NDArray
 from scipy import optimize
 
-from ..cards import SHIPPED, Calibration, Operating, read_card
+from ..cards import SHIPPED, Calibration, read_card
 from ..evaluate.scores import hits_iou20, overlaps
+from ..operating import Operating
 from ..processes import process_pool
 from ..segment import Segmenter
 from ..space import CONNECTED, FloatArray

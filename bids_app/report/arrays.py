@@ -233,7 +233,7 @@ def read_native(segmented: Segmented, crop: Crop, scan: Image | None = None) -> 
     image, grid = images.read_volume(scan.path)
     cord, _ = images.read_volume(segmented.prepared.cord_masks[scan.path])
     transform = segmented.prepared.alignments[scan.path].transform
-    instances = native_instances(crop, grid, segmented.threshold, transform)
+    instances = native_instances(crop, grid, segmented.operating.threshold, transform)
     change = nib.orientations.ornt_transform(
         nib.orientations.io_orientation(grid.affine), nib.orientations.axcodes2ornt(space.AXIS_CODES)
     )

@@ -113,7 +113,7 @@ class UnitView:
         None for a failed unit, and where ``no_pictures`` says why they could not be drawn.
     viewer : Viewer or None
         None where there are no pictures.
-    least_mean : float
+    least_mean : str
         Lowest mean probability of a lesion.
     remarks : sequence of str
         What should be looked at, see `remarks`.
@@ -129,7 +129,7 @@ class UnitView:
     pictures: Pictures | None = None
     no_pictures: str = ""
     viewer: Viewer | None = None
-    least_mean: float = 0.0
+    least_mean: str = ""
     remarks: Sequence[str] = ()
     made: Sequence[tuple[str, str]] = field(default_factory=tuple)
 
@@ -162,7 +162,7 @@ def view_unit(outcome: Outcome, units: int) -> UnitView:
         pictures=pictures,
         no_pictures=problem,
         viewer=viewer,
-        least_mean=max(outcome.least_mean, outcome.threshold),
+        least_mean=outcome.operating.words(),
         made=_made(outcome),
     )
 
@@ -206,9 +206,10 @@ def _title(unit: Unit) -> str:
 def _summary(outcome: Segmented | Kept) -> str:
     used = ", ".join(outcome.sequences)
     if isinstance(outcome, Segmented) and not outcome.lesions:
+        least = outcome.operating
         return (
-            f"No lesion was found (nothing reached a probability of {outcome.threshold:g}, {outcome.least_mean:g} on average,"
-            f" and a volume of {outcome.minimum_volume_mm3:g} mm³). Sequences used: {used}."
+            f"No lesion was found (nothing reached a probability of {least.threshold:g}, {least.words()} on average,"
+            f" and a volume of {least.minimum_volume_mm3:g} mm³). Sequences used: {used}."
         )
     found = count_words(outcome.lesion_count, "lesion").capitalize()
     return f"{found}, {outcome.volume_mm3:.1f} mm³ in all. Sequences used: {used}."
@@ -265,12 +266,21 @@ def heat_of(lesion: Lesion, outcome: Segmented) -> list[Heat]:
     """Return the heat row of a lesion; none where nothing could be left out."""
     if not lesion.support:
         return []
-    least = max(outcome.least_mean, outcome.threshold)
     values = {"all": lesion.mean_probability, **lesion.support}
     return [
-        Heat(name, value, min(int(value * _SHADES), _SHADES - 1), value >= least)
+        Heat(
+            name, value, min(int(value * _SHADES), _SHADES - 1),
+            value >= outcome.operating.least(_covering(lesion, name)),
+        )
         for name, value in values.items()
-    ]
+    ]  # fmt: skip
+
+
+def _covering(lesion: Lesion, variant: str) -> int:
+    """Return how many sequences cover a lesion in a column of the heat row."""
+    if variant.endswith(" alone"):
+        return 1
+    return sum(name != variant.removeprefix("without ") for name in lesion.sequences)
 
 
 def rests_on(lesion: Lesion, heat: Sequence[Heat]) -> str:
@@ -317,9 +327,9 @@ def _made(outcome: Segmented) -> list[tuple[str, str]]:
     rows = [
         ("Cord found by", outcome.prepared.cord_method),
         ("Vertebral levels", outcome.prepared.no_levels or "labelled by the Spinal Cord Toolbox"),
-        ("Threshold of probability", f"{outcome.threshold:g}"),
-        ("Least mean probability of a lesion", f"{outcome.least_mean:g}"),
-        ("Smallest lesion", f"{outcome.minimum_volume_mm3:g} mm³"),
+        ("Threshold of probability", f"{outcome.operating.threshold:g}"),
+        ("Least mean probability of a lesion", outcome.operating.words()),
+        ("Smallest lesion", f"{outcome.operating.minimum_volume_mm3:g} mm³"),
         ("Weights", outcome.weights.get("name", "")),
         ("SHA-256 of the weights", outcome.weights.get("sha256", "")),
     ]

@@ -72,8 +72,7 @@ def _facts(segmented: Segmented, crop: Crop, step: int) -> dict[str, object]:
         "starts": crop.starts.tolist(),
         "sequences": list(segmented.prepared.sequences),
         "full": FULL,
-        "threshold": segmented.threshold,
-        "leastMean": segmented.least_mean,
+        "threshold": segmented.operating.threshold,
         "lesions": [
             {"number": lesion.index, "voxel": _middle(crop.instances == lesion.index)}
             for lesion in segmented.lesions

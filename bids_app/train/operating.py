@@ -1,72 +1,34 @@
-"""Choose threshold, least mean probability and smallest volume of a lesion, on samples that training never saw."""
+"""Choose threshold, least mean probability and smallest volume of a lesion, on samples that training never saw.
+
+``python -m bids_app.train.operating WEIGHTS`` chooses anew for weights that are there, and writes their card.
+"""
 
 from __future__ import annotations
 
-import itertools
+import argparse
+import json
+import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from scipy import ndimage
-
-from .. import space
-from ..cards import Operating
-from ..evaluate.scores import Counts, hits_iou20, overlaps
+from ..errors import ExitCode, MscordError
+from ..files import write_json
+from ..model import checkpoint
 from ..model.network import MultiSequenceNet
-from ..segment import cord_zone
-from ..simulate.draw import Draw
 from ..simulate.patches import PRESENCE, Patch, make_patch
-from .methods import METHODS, Dropout, t2sag_alone
-from .samples import Keep, Kept, lesion_example
+from .methods import METHODS
+from .samples import Kept
+from .validation import Map, Point, measure, predict, shown_by, together
 
-THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6)
-MEANS = (0.0, *(round(0.5 + 0.02 * step, 2) for step in range(24)))
-VOLUMES_MM3 = (0.0, 3.0, 6.0, 10.0)
 #: False lesions that are tolerated in a lesion-free sample of 32 mm. Simulated samples are noisier and stranger than most scans:
 #: 0.1 a sample would be two in the nine lesion-free development scans (700 mm of cord).
 MOST_FALSE = 0.1
+#: Fewer samples are too few for a choice of their own.
+LEAST_SAMPLES = 40
 #: Training samples have seeds from 0 upwards in steps far below this.
 FIRST_SEED = 5_000_000_000
-
-
-@dataclass(frozen=True)
-class Point:
-    """One setting and what it gave on the validation samples; false lesions are those in samples without any lesion."""
-
-    setting: Operating
-    counts: Counts
-    false_per_sample: float
-
-
-@dataclass(frozen=True, eq=False)
-class Components:
-    """What one threshold leaves of one probability map.
-
-    Attributes
-    ----------
-    overlap : array, shape (reference lesions + 1, components + 1)
-        Shared voxels; row and column 0 are background.
-    mean : array, shape (components,)
-        Mean probability.
-    """
-
-    overlap: NDArray[np.int64]
-    mean: NDArray[np.float32]
-
-    def count(self, least_mean: float, minimum_mm3: float) -> Counts:
-        """Count by the rule ``iou20`` the components that a setting keeps."""
-        volume_mm3 = self.overlap.sum(axis=0)[1:] * space.SPACING_MM**3
-        kept = (self.mean >= least_mean) & (volume_mm3 >= minimum_mm3)
-        hit = hits_iou20(self.overlap)[:, kept]
-        found, right = int(hit.any(axis=1).sum()), int(hit.any(axis=0).sum())
-        return Counts(found, len(hit) - found, right, hit.shape[1] - right)
-
-
-Map = tuple[NDArray[np.float32], NDArray[np.bool_]]
 
 
 def choose(
@@ -79,7 +41,7 @@ def choose(
     """Return the operating point for the model card.
 
     The setting with the highest lesion F1 (IoU of at least 0.2) among those with few false lesions in samples without
-    a lesion; where none is that quiet, the quietest.
+    a lesion; where none is that quiet, the quietest. The least mean is chosen for one and for several sequences, see `pick`.
 
     Parameters
     ----------
@@ -97,78 +59,82 @@ def choose(
         make = Kept(make, folder)
     simulated = ((FIRST_SEED + n, make(FIRST_SEED + n)) for n in range(samples))
     patches: Iterable[tuple[int, Patch]] = enumerate(held) if held else simulated
-    best = pick(measure([predict(network, patch, seed, keep) for seed, patch in patches]))
+    maps = [predict(network, patch, seed, keep) for seed, patch in patches]
+    one, several = pick(maps)
     where = f"{samples} simulated samples of 32 mm that training did not see"
     if held:
         where = f"{len(held)} samples of 32 mm of the dataset, of participants that training did not see"
     return {
-        **asdict(best.setting),
+        **asdict(replace(one.setting, least_mean_several=several.setting.least_mean)),
         "chosen_on": where,
-        "lesion_f1_iou20": round(best.counts.f1, 4),
-        "recall": round(best.counts.recall, 4),
-        "precision": round(best.counts.precision, 4),
-        "false_lesions_per_lesion_free_sample": round(best.false_per_sample, 4),
+        **told(together([one, several])),
+        "one_sequence": told(one),
+        "several_sequences": told(several),
     }
 
 
-def pick(points: Iterable[Point]) -> Point:
-    """Return the best of the quiet points, or the quietest."""
-    points = list(points)
-    quiet = [point for point in points if point.false_per_sample <= MOST_FALSE]
-    if quiet:
-        return max(quiet, key=lambda point: point.counts.f1)
-    return min(points, key=lambda point: point.false_per_sample)
+def told(point: Point) -> dict[str, object]:
+    """Return what the model card says of a point."""
+    return {
+        "samples": point.samples,
+        "lesion_free_samples": point.free,
+        "lesion_f1_iou20": round(point.counts.f1, 4),
+        "recall": round(point.counts.recall, 4),
+        "precision": round(point.counts.precision, 4),
+        "false_lesions_per_lesion_free_sample": round(point.false_per_sample, 4),
+    }
 
 
-def shown_by(method: str) -> Keep:
-    """Return what a method's samples show in validation."""
-    return t2sag_alone if METHODS[method].t2sag_only else Dropout()
+def pick(maps: Sequence[Map]) -> tuple[Point, Point]:
+    """Return the points of samples that one sequence covers and of those that several do; they differ in the mean alone.
+
+    The highest lesion F1 of all together among those that are quiet in both groups; where none is, the quietest. A group of
+    fewer than `LEAST_SAMPLES` is too small for a choice of its own: the points then have the same mean.
+    """
+    groups = [[one for one in maps if one.several == several] for several in (False, True)]
+    points = [measure(group) for group in groups]
+    if any(len(group) < LEAST_SAMPLES or not any(one.free for one in group) for group in groups):
+        return min(zip(*points, strict=True), key=lambda both: _rank([together(both)]))
+    cuts: dict[tuple[float, float], list[list[Point]]] = {}
+    for number, group in enumerate(points):
+        for point in group:
+            key = (point.setting.threshold, point.setting.minimum_volume_mm3)
+            cuts.setdefault(key, [[], []])[number].append(point)
+    # For each cut every group chooses its mean; then the cuts are compared.
+    best = [tuple(min(group, key=lambda point: _rank([point])) for group in both) for both in cuts.values()]
+    one, several = min(best, key=_rank)
+    return one, several
 
 
-def predict(network: MultiSequenceNet, patch: Patch, seed: int, keep: Keep) -> Map:
-    """Return probability within the cord's zone, and the lesions that the shown sequences show, for one sample."""
-    example = lesion_example([patch], Draw(seed + 1), keep, True, network.config.intensity)
-    device = next(network.parameters()).device
-    with torch.inference_mode():
-        probability = torch.sigmoid(network(example.to(device).batch)[0, 0]).float().cpu().numpy()
-    zone = cord_zone(example.target[0, 1].numpy())
-    seen = example.seen[0, 0].numpy() > 0
-    return probability * zone * seen, example.target[0, 0].numpy() > 0.5
+def _rank(points: Sequence[Point]) -> tuple[float, float]:
+    """Return what is least for the best choice: false lesions as far as they are too many, then missing lesion F1."""
+    loudest = max(point.false_per_sample for point in points)
+    return loudest if loudest > MOST_FALSE else 0.0, -together(points).counts.f1
 
 
-def measure(maps: Sequence[Map]) -> list[Point]:
-    """Return what every setting gives."""
-    free = [not lesion.any() for _, lesion in maps]
-    points = []
-    for threshold in THRESHOLDS:
-        cut = [components(*one, threshold) for one in maps]
-        for mean, volume in itertools.product(MEANS, VOLUMES_MM3):
-            counts = [one.count(mean, volume) for one in cut]
-            false = sum(count.wrong for count, empty in zip(counts, free, strict=True) if empty)
-            points.append(
-                Point(
-                    Operating(threshold, volume, mean),
-                    sum(counts, Counts(0, 0, 0, 0)),
-                    false / max(1, sum(free)),
-                )
-            )
-    return points
+def main(argv: list[str] | None = None) -> int:
+    """Choose anew and write the card."""
+    parser = argparse.ArgumentParser(prog="python -m bids_app.train.operating", description=__doc__)
+    parser.add_argument("weights", type=Path, help="lesion model (.safetensors)")
+    parser.add_argument(
+        "--validation", type=int, default=400, metavar="N", help="simulated samples to choose on"
+    )
+    parser.add_argument(
+        "--samples", type=Path, metavar="DIR", help="samples are kept here, and found here by the next call"
+    )
+    options = parser.parse_args(argv)
+    try:
+        loaded = checkpoint.load(options.weights)
+    except MscordError as error:
+        sys.stderr.write(f"{error}\n")
+        return int(error.exit_code)
+    record = dict(loaded.card.record)
+    method = record.get("training", {}).get("method", "mean-imputation")
+    point = choose(loaded.network.eval(), options.validation, method, folder=options.samples)
+    write_json(options.weights.with_suffix(".json"), record | {"operating_point": point})
+    sys.stdout.write(json.dumps(point, indent=2) + "\n")
+    return int(ExitCode.OK)
 
 
-def components(probability: NDArray[np.float32], lesion: NDArray[np.bool_], threshold: float) -> Components:
-    """Cut a map at a threshold."""
-    mask = probability >= threshold
-    labels, count = ndimage.label(mask, space.CONNECTED)
-    mean = ndimage.mean(probability, labels, np.arange(1, count + 1)) if count else np.zeros(0)
-    return Components(overlaps(mask, lesion, space.CONNECTED), np.asarray(mean, np.float32))
-
-
-def voxel_dice(network: MultiSequenceNet, patches: Sequence[Patch], keep: Keep) -> float:
-    """Return the Dice of all patches' voxels together at a threshold of 0.5: the score of validation during training."""
-    shared, total = 0, 0
-    for number, patch in enumerate(patches):
-        probability, lesion = predict(network, patch, number, keep)
-        found = probability >= 0.5
-        shared += int((found & lesion).sum())
-        total += int(found.sum() + lesion.sum())
-    return 2 * shared / total if total else 1.0
+if __name__ == "__main__":
+    sys.exit(main())

@@ -48,7 +48,7 @@ def source_of(
     if crops is None:
         return Source(make, collate, None, executor)
     from .crops import CropSource, read_crops, split
-    from .operating import shown_by, voxel_dice
+    from .validation import shown_by, voxel_dice
 
     learning, held = split(read_crops(crops), options.validation_share, options.seed)
     if t2sag_only:

@@ -50,7 +50,7 @@ class _Loaded:
             self.starts,
             prepared.grid,
             np.asarray(prepared.alignments[image.path].transform, float),
-            self.record.threshold,
+            self.record.operating.threshold,
             self.record.lesions,
         )
 

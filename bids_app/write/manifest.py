@@ -257,7 +257,7 @@ def unit_record(outcome: Outcome) -> dict[str, object]:
         "Volume_mm3": round(outcome.volume_mm3, 4),
         "Table": output_path(prepared.unit.reference, LESION_INSTANCES, ".tsv"),
         "CordMethod": prepared.cord_method,
-        "Threshold": outcome.threshold,
+        "Threshold": outcome.operating.threshold,
         "Weights": dict(outcome.weights),
         "Seconds": {name: round(float(value), 2) for name, value in outcome.seconds.items()},
         "PeakMemory_MB": round(prepared.peak_mb),

@@ -159,9 +159,9 @@ def methods_of(done: Sequence[Segmented], device: str) -> Methods:
         margin=f"{space.CORD_MARGIN_MM:g}",
         device=device,
         weights={"name": "", "sha256": "", "data": ""} | dict(first.weights),
-        threshold=f"{first.threshold:g}",
-        least_mean=f"{first.least_mean:g}",
-        volume=f"{first.minimum_volume_mm3:g}",
+        threshold=f"{first.operating.threshold:g}",
+        least_mean=first.operating.words(),
+        volume=f"{first.operating.minimum_volume_mm3:g}",
         notice=NOTICE,
     )
     paragraphs = [" ".join(part.split()) for part in text.split("\n\n") if part.strip()]
