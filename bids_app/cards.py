@@ -23,17 +23,20 @@ class Calibration:
 
     Attributes
     ----------
-    temperature, offset : float
-        The log odds of the mean probability are divided by the one, and the other is added.
+    temperature, offset, offset_several : float
+        The log odds of the mean probability are divided by the first, and the second is added, or the third where two or
+        more sequences cover the lesion.
     """
 
     temperature: float
     offset: float
+    offset_several: float
 
-    def of(self, mean: float) -> float:
-        """Return the calibrated probability of a lesion."""
+    def of(self, mean: float, sequences: int) -> float:
+        """Return the calibrated probability of a lesion that so many sequences cover."""
         mean = min(max(mean, 1e-6), 1 - 1e-6)
-        odds = math.log(mean / (1 - mean)) / self.temperature + self.offset
+        odds = math.log(mean / (1 - mean)) / self.temperature
+        odds += self.offset_several if sequences > 1 else self.offset
         return 1 / (1 + math.exp(-odds))
 
 
@@ -69,7 +72,10 @@ class Card:
     def calibration(self) -> Calibration | None:
         """How often a lesion of these weights is a true one; None where that was not measured."""
         found = self.record.get("calibration")
-        return Calibration(float(found["temperature"]), float(found["offset"])) if found else None
+        if not found:
+            return None
+        several = found.get("offset_several", found["offset"])
+        return Calibration(float(found["temperature"]), float(found["offset"]), float(several))
 
     def operating(self, threshold: float | None = None) -> Operating:
         """Return the card's setting. A threshold of the user's own is taken at its word: the mean then counts for nothing."""

@@ -83,5 +83,5 @@ def told(lesion: Lesion, values: Mapping[str, float], calibration: Calibration |
         lesion,
         support={name: value for name, value in values.items() if not name.startswith(_NOISY)},
         noise_sd=float(np.std(noisy)) if noisy else None,
-        calibrated=calibration.of(lesion.mean_probability) if calibration else None,
+        calibrated=calibration.of(lesion.mean_probability, len(lesion.sequences)) if calibration else None,
     )

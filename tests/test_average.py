@@ -10,7 +10,7 @@ import torch
 from bids_app.errors import UsageError
 from bids_app.model import checkpoint
 from bids_app.model.network import MultiSequenceNet, NetworkConfig
-from bids_app.train import average
+from bids_app.train import average, operating
 
 SHAPE = NetworkConfig(6, (4, 8), ("lesion", "cord"))
 
@@ -55,6 +55,23 @@ def test_what_the_parts_learned_from_must_be_named_where_they_disagree(tmp_path,
     assert average.main([str(tmp_path / "mean.safetensors"), *map(str, paths)]) == 2
     assert "--data" in capsys.readouterr().err
     assert average.agreed([checkpoint.load(paths[0])] * 2) == "simulated spinal cords"
+
+
+def test_an_operating_point_is_chosen_anew(tmp_path, capsys):
+    weights = write(tmp_path / "a.safetensors", 0.25)
+    before = weights.read_bytes()
+    call = [str(weights), "--validation", "3", "--samples", str(tmp_path / "samples")]
+    assert operating.main(call) == 0
+    card = checkpoint.load(weights).card
+    assert card.record["operating_point"]["chosen_on"].startswith("3 simulated samples")
+    # Nothing is chosen for several sequences alone on so few.
+    assert card.operating().least_mean == card.operating().least_mean_several
+    assert card.record["name"] == "test"
+    assert card.calibration is None
+    assert weights.read_bytes() == before
+    assert len(list((tmp_path / "samples").iterdir())) == 3
+    assert json.loads(capsys.readouterr().out) == card.record["operating_point"]
+    assert operating.main([str(tmp_path / "none.safetensors")]) == 5
 
 
 def test_networks_of_different_shapes_have_no_mean(tmp_path):

@@ -123,11 +123,12 @@ def test_what_is_left_is_judged_by_how_many_sequences_are_left():
 
 
 def test_calibration_keeps_the_order():
-    calibration = Calibration(2.0, -1.0)
-    values = [calibration.of(mean) for mean in (0.0, 0.5, 0.84, 0.95, 1.0)]
+    calibration = Calibration(2.0, -1.0, 0.0)
+    values = [calibration.of(mean, 1) for mean in (0.0, 0.5, 0.84, 0.95, 1.0)]
     assert values == sorted(values)
-    assert calibration.of(0.5) == pytest.approx(1 / (1 + np.e))
-    assert Calibration(1.0, 0.0).of(0.9) == pytest.approx(0.9)
+    assert calibration.of(0.5, 1) == pytest.approx(1 / (1 + np.e))
+    assert calibration.of(0.5, 2) == pytest.approx(0.5)
+    assert Calibration(1.0, 0.0, 0.0).of(0.9, 1) == pytest.approx(0.9)
 
 
 @pytest.mark.parametrize(

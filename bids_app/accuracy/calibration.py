@@ -1,7 +1,7 @@
-"""How far a lesion's probability can be believed: temperature and offset, fitted and checked on simulated participants.
+"""How far a lesion's probability can be believed: temperature and offsets, fitted and checked on simulated participants.
 
 ``python -m bids_app.accuracy.calibration [--write]`` prints the figures, draws ``docs/reliability.png`` and, with ``--write``,
-puts the two numbers on the model card of the weights.
+puts the three numbers on the model card of the weights.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ FIRST_FIT, FIRST_CHECK = 200_000, 300_000
 #: Noise at the bottleneck that is compared, as a share of the spread of the features.
 NOISES = (0.1, 0.3, 1.0)
 BINS = 6
+#: One sequence in half of the participants, several in the others.
+SHOWN = tuple(one for pair in zip((("T2Sag",), ("T2starAx",)) * 2, SUBSETS[1:], strict=True) for one in pair)
 
 
 @dataclass(frozen=True)
@@ -47,11 +49,14 @@ class Found:
         Whether it overlaps a lesion by an IoU of at least 0.2.
     spread : tuple of float
         Standard deviation of the mean under each of `NOISES`.
+    sequences : int
+        How many cover it.
     """
 
     mean: float
     true: bool
     spread: tuple[float, ...]
+    sequences: int = 1
 
 
 def found_of(number: int, weights: Path, noises: Sequence[float] = NOISES) -> list[Found]:
@@ -59,7 +64,7 @@ def found_of(number: int, weights: Path, noises: Sequence[float] = NOISES) -> li
     torch.set_num_threads(1)
     segmenter = Segmenter(torch.device("cpu"), weights)
     person = make_participant(number)
-    crop = person.with_only(SUBSETS[number % len(SUBSETS)])
+    crop = person.with_only(SHOWN[number % len(SHOWN)])
     segmenter.operating = Operating(segmenter.operating.threshold)
     _, instances, lesions = segmenter.find(crop)
     if not lesions:
@@ -69,20 +74,27 @@ def found_of(number: int, weights: Path, noises: Sequence[float] = NOISES) -> li
         bool(hits_iou20(overlaps(instances == one.index, person.lesion, CONNECTED)).any()) for one in lesions
     ]
     return [
-        Found(one.mean_probability, true[row], tuple(spread[one.index] for spread in spreads))
+        Found(
+            one.mean_probability,
+            true[row],
+            tuple(spread[one.index] for spread in spreads),
+            len(one.sequences),
+        )
         for row, one in enumerate(lesions)
     ]
 
 
-def fit(means: FloatArray, true: NDArray[np.bool_]) -> Calibration:
+def fit(found: Sequence[Found]) -> Calibration:
     """Return the calibration under which what was found is most likely."""
-    odds = _odds(means)
+    means, true = _arrays(found)
+    odds, several = _odds(means), np.array([one.sequences > 1 for one in found])
 
     def loss(parameters: FloatArray) -> float:
-        return _loss(odds / np.exp(parameters[0]) + parameters[1], true)
+        offsets = np.where(several, parameters[2], parameters[1])
+        return _loss(odds / np.exp(parameters[0]) + offsets, true)
 
-    best = optimize.minimize(loss, np.zeros(2), method="Nelder-Mead")
-    return Calibration(float(np.exp(best.x[0])), float(best.x[1]))
+    best = optimize.minimize(loss, np.zeros(3), method="Nelder-Mead", options={"maxiter": 2000})
+    return Calibration(float(np.exp(best.x[0])), float(best.x[1]), float(best.x[2]))
 
 
 def calibration_error(probability: FloatArray, true: NDArray[np.bool_], bins: int = BINS) -> float:
@@ -101,21 +113,26 @@ def separation(score: FloatArray, true: NDArray[np.bool_]) -> float:
 
 
 def report(
-    fitted: Sequence[Found], checked: Sequence[Found], calibration: Calibration, least_mean: float
+    fitted: Sequence[Found], checked: Sequence[Found], calibration: Calibration, operating: Operating
 ) -> Iterator[str]:
-    """Yield the figures; pieces from a mean probability of ``least_mean`` pass for a lesion."""
+    """Yield the figures."""
     means, true = _arrays(checked)
-    after = np.array([calibration.of(float(mean)) for mean in means])
+    after = _calibrated(checked, calibration)
     yield f"simulated participants: {len(fitted)} pieces to fit on, {len(checked)} others to check on ({true.mean():.0%} true)"
-    yield f"  temperature {calibration.temperature:.3f}, offset {calibration.offset:+.3f}"
+    yield (
+        f"  temperature {calibration.temperature:.3f}, offset {calibration.offset:+.3f}, "
+        f"{calibration.offset_several:+.3f} where several sequences cover a piece"
+    )
     for title, values in (("mean probability as it is", means), ("calibrated", after)):
         brier = np.square(values - true).mean()
         error = calibration_error(values, true)
         yield f"  {title}\texpected calibration error {error:.3f}\tBrier {brier:.3f}\tlog loss {_loss(_odds(values), true):.3f}"
-    passed = means >= least_mean
-    if passed.any():
-        said, share = after[passed].mean(), true[passed].mean()
-        yield f"  the {passed.sum()} that pass for a lesion\tcalibrated {said:.2f} on average\t{share:.2f} true"
+    passed = np.array([one.mean >= operating.least(one.sequences) for one in checked])
+    several = np.array([one.sequences > 1 for one in checked])
+    for where, which in (("one sequence", passed & ~several), ("several sequences", passed & several)):
+        if which.any():
+            said, share = after[which].mean(), true[which].mean()
+            yield f"  the {which.sum()} of {where} that pass for a lesion\tcalibrated {said:.2f} on average\t{share:.2f} true"
     yield f"  true against false by the mean probability\tarea {separation(means, true):.3f}"
     for column, noise in enumerate(NOISES):
         spread = np.array([one.spread[column] for one in checked])
@@ -129,11 +146,11 @@ def draw(checked: Sequence[Found], calibration: Calibration, path: Path) -> None
     from matplotlib.figure import Figure
 
     means, true = _arrays(checked)
+    after = _calibrated(checked, calibration)
     figure = Figure(figsize=(4.5, 4.2), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color="#767676", linestyle=":", label="what it says is what happens")
-    after = np.array([calibration.of(float(mean)) for mean in means])
     for values, colour, marker, label in (
         (means, "#E69F00", "s", "mean probability"), (after, "#0072B2", "o", "calibrated"),
     ):  # fmt: skip
@@ -168,9 +185,9 @@ def main(argv: list[str] | None = None) -> int:
             [one for found in pool.map(work, range(first, first + options.participants)) for one in found]
             for first in (FIRST_FIT, FIRST_CHECK)
         )
-    calibration = fit(*_arrays(fitted))
-    least = read_card(options.weights).operating().least_mean
-    sys.stdout.writelines(line + "\n" for line in report(fitted, checked, calibration, least))
+    calibration = fit(fitted)
+    operating = read_card(options.weights).operating()
+    sys.stdout.writelines(line + "\n" for line in report(fitted, checked, calibration, operating))
     draw(checked, calibration, options.plot)
     if options.write:
         write(options.weights.with_suffix(".json"), calibration, fitted, checked)
@@ -180,12 +197,13 @@ def main(argv: list[str] | None = None) -> int:
 def write(card: Path, calibration: Calibration, fitted: Sequence[Found], checked: Sequence[Found]) -> None:
     """Put a calibration on a model card."""
     means, true = _arrays(checked)
-    after = np.array([calibration.of(float(mean)) for mean in means])
+    after = _calibrated(checked, calibration)
     record = json.loads(card.read_text(encoding="utf-8"))
     digest = record.pop("sha256")
     record["calibration"] = {
         "temperature": round(calibration.temperature, 4),
         "offset": round(calibration.offset, 4),
+        "offset_several": round(calibration.offset_several, 4),
         "of": "mean probability of a lesion",
         "fitted_on": f"{len(fitted)} pieces in simulated participants unlike those of training",
         "checked_on": f"{len(checked)} pieces in others",
@@ -197,6 +215,10 @@ def write(card: Path, calibration: Calibration, fitted: Sequence[Found], checked
 
 def _arrays(found: Sequence[Found]) -> tuple[FloatArray, NDArray[np.bool_]]:
     return np.array([one.mean for one in found]), np.array([one.true for one in found], bool)
+
+
+def _calibrated(found: Sequence[Found], calibration: Calibration) -> FloatArray:
+    return np.array([calibration.of(one.mean, one.sequences) for one in found])
 
 
 def _odds(probability: FloatArray) -> FloatArray:

@@ -1,6 +1,7 @@
 """Choose threshold, least mean probability and smallest volume of a lesion, on samples that training never saw.
 
-``python -m bids_app.train.operating WEIGHTS`` chooses anew for weights that are there, and writes their card.
+``python -m bids_app.train.operating WEIGHTS`` chooses anew for weights that are there, on simulated samples, and writes their
+card. A calibration must be fitted again afterwards.
 """
 
 from __future__ import annotations
@@ -68,8 +69,11 @@ def choose(
         **asdict(replace(one.setting, least_mean_several=several.setting.least_mean)),
         "chosen_on": where,
         **told(together([one, several])),
-        "one_sequence": told(one),
-        "several_sequences": told(several),
+        **{
+            name: told(point)
+            for name, point in (("one_sequence", one), ("several_sequences", several))
+            if point.samples
+        },
     }
 
 
@@ -128,7 +132,8 @@ def main(argv: list[str] | None = None) -> int:
     except MscordError as error:
         sys.stderr.write(f"{error}\n")
         return int(error.exit_code)
-    record = dict(loaded.card.record)
+    # A calibration holds for the pieces that one threshold leaves.
+    record = {name: value for name, value in loaded.card.record.items() if name != "calibration"}
     method = record.get("training", {}).get("method", "mean-imputation")
     point = choose(loaded.network.eval(), options.validation, method, folder=options.samples)
     write_json(options.weights.with_suffix(".json"), record | {"operating_point": point})
