@@ -28,7 +28,7 @@ from ..space import CONNECTED, FloatArray
 from .simulated import SUBSETS, make_participant
 
 #: Simulated participants to fit on and to check on; numbers far from those of the other figures.
-PARTICIPANTS = 80
+PARTICIPANTS = 200
 FIRST_FIT, FIRST_CHECK = 200_000, 300_000
 #: Noise at the bottleneck that is compared, as a share of the spread of the features.
 NOISES = (0.1, 0.3, 1.0)
