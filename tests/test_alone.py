@@ -71,6 +71,9 @@ def test_runs_are_scored_once(runs, tmp_path, monkeypatch, capsys):
     assert alone.main(call) == 0
     assert scores.read_bytes() == first
     assert capsys.readouterr().out == told
+    with pytest.raises(SystemExit):
+        alone.main([*call[:-4], "--participants", "7"])
+    assert "--participants 5" in capsys.readouterr().err
 
 
 def test_kept_scores_are_complete():

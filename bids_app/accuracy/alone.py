@@ -52,10 +52,22 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--runs", type=Path, nargs="*", default=[], help="folders that hold METHOD/seed-N/lesion.safetensors"
     )
-    parser.add_argument("--participants", type=int, default=PARTICIPANTS)
+    parser.add_argument(
+        "--participants",
+        type=int,
+        default=PARTICIPANTS,
+        help="to score on; a table that is there must have as many",
+    )
     parser.add_argument("--workers", type=int, default=2, help="processes that simulate")
     options = parser.parse_args(argv)
     if options.runs:
+        there = (
+            {one["participant"] for one in read_table(options.scores)} if options.scores.exists() else set()
+        )
+        if there and len(there) != options.participants:
+            parser.error(
+                f"{options.scores} holds the scores of {len(there)} participants: --participants {len(there)}"
+            )
         add(options.scores, options.runs, options.participants, options.workers)
     for line in told(options.scores):
         sys.stdout.write(line + "\n")
