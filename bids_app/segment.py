@@ -241,10 +241,12 @@ def find_lesions(
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
     means = ndimage.mean(probability, labels, np.arange(count + 1))
     large = sizes * voxel_mm3 >= operating.minimum_volume_mm3
+    # Most pieces are too weak for any number of sequences: what covers them need not be known.
+    weakest = min(operating.least(1), operating.least(2))
     kept = [
         n
         for n in range(1, count + 1)
-        if large[n] and means[n] >= operating.least(len(_covering(crop, labels == n)))
+        if large[n] and means[n] >= weakest and means[n] >= operating.least(len(_covering(crop, labels == n)))
     ]
     points = crop.grid.to_mm(index.astype(float))
     found = []

@@ -69,7 +69,7 @@ def test_an_operating_point_is_chosen_anew(tmp_path, capsys):
     assert card.record["name"] == "test"
     assert card.calibration is None
     assert weights.read_bytes() == before
-    assert len(list((tmp_path / "samples").iterdir())) == 3
+    assert len(list((tmp_path / "samples" / "validation-lesion").iterdir())) == 3
     assert json.loads(capsys.readouterr().out) == card.record["operating_point"]
     assert operating.main([str(tmp_path / "none.safetensors")]) == 5
 

@@ -142,7 +142,11 @@ def finish(options: argparse.Namespace, task: Task, done: Run, held: Sequence[Pa
             log.warning("No threshold was chosen (%s): repeat this command where mscord is installed.", error)
         else:
             results["operating_point"] = choose(
-                network, options.validation, options.method, held, kept_samples(options, "validation")
+                network,
+                options.validation,
+                options.method,
+                held,
+                kept_samples(options.samples, "validation", options.method),
             )
     data = "simulated spinal cords only; no image of a person"
     if options.bids or options.crops:

@@ -21,13 +21,14 @@ from ..model.network import MultiSequenceNet
 from ..simulate.patches import PRESENCE, Patch, make_patch
 from .methods import METHODS
 from .samples import Kept
+from .sources import kept_samples
 from .validation import Map, Point, measure, predict, shown_by, together
 
 #: False lesions that are tolerated in a lesion-free sample of 32 mm. Simulated samples are noisier and stranger than most scans:
 #: 0.1 a sample would be two in the nine lesion-free development scans (700 mm of cord).
 MOST_FALSE = 0.1
-#: Fewer samples are too few for a choice of their own.
-LEAST_SAMPLES = 40
+#: With fewer samples without and with lesions a group has no choice of its own.
+LEAST_FREE, LEAST_ILL = 40, 20
 #: Training samples have seeds from 0 upwards in steps far below this.
 FIRST_SEED = 5_000_000_000
 
@@ -92,12 +93,14 @@ def told(point: Point) -> dict[str, object]:
 def pick(maps: Sequence[Map]) -> tuple[Point, Point]:
     """Return the points of samples that one sequence covers and of those that several do; they differ in the mean alone.
 
-    The highest lesion F1 of all together among those that are quiet in both groups; where none is, the quietest. A group of
-    fewer than `LEAST_SAMPLES` is too small for a choice of its own: the points then have the same mean.
+    For each threshold and volume each group takes the quiet mean with its highest lesion F1; of these the one with the highest
+    F1 of all together counts. Where nothing is quiet, the quietest. With a group of fewer than `LEAST_FREE` samples without or
+    `LEAST_ILL` with lesions, quiet and F1 are those of all together, and the points have the same mean.
     """
     groups = [[one for one in maps if one.several == several] for several in (False, True)]
     points = [measure(group) for group in groups]
-    if any(len(group) < LEAST_SAMPLES or not any(one.free for one in group) for group in groups):
+    free = [sum(one.free for one in group) for group in groups]
+    if any(n < LEAST_FREE or len(group) - n < LEAST_ILL for n, group in zip(free, groups, strict=True)):
         return min(zip(*points, strict=True), key=lambda both: _rank([together(both)]))
     cuts: dict[tuple[float, float], list[list[Point]]] = {}
     for number, group in enumerate(points):
@@ -124,7 +127,10 @@ def main(argv: list[str] | None = None) -> int:
         "--validation", type=int, default=400, metavar="N", help="simulated samples to choose on"
     )
     parser.add_argument(
-        "--samples", type=Path, metavar="DIR", help="samples are kept here, and found here by the next call"
+        "--samples",
+        type=Path,
+        metavar="DIR",
+        help="samples are kept here, and found here by the next call and by mscord-train",
     )
     options = parser.parse_args(argv)
     try:
@@ -135,7 +141,12 @@ def main(argv: list[str] | None = None) -> int:
     # A calibration holds for the pieces that one threshold leaves.
     record = {name: value for name, value in loaded.card.record.items() if name != "calibration"}
     method = record.get("training", {}).get("method", "mean-imputation")
-    point = choose(loaded.network.eval(), options.validation, method, folder=options.samples)
+    point = choose(
+        loaded.network.eval(),
+        options.validation,
+        method,
+        folder=kept_samples(options.samples, "validation", method),
+    )
     write_json(options.weights.with_suffix(".json"), record | {"operating_point": point})
     sys.stdout.write(json.dumps(point, indent=2) + "\n")
     return int(ExitCode.OK)

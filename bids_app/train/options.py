@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--validation",
         type=int,
-        default=200,
+        default=400,
         metavar="N",
         help="simulated samples for the choice of the threshold",
     )

@@ -19,14 +19,11 @@ if TYPE_CHECKING:
 log = logging.getLogger("bids_app")
 
 
-def kept_samples(options: argparse.Namespace, purpose: str) -> Path | None:
+def kept_samples(folder: Path | None, purpose: str, method: str, task: str = "lesion") -> Path | None:
     """Return where simulated samples are kept; methods that always have a T2Sag learn from other ones."""
     from .methods import METHODS
 
-    if options.samples is None:
-        return None
-    drawn = "t2sag" if METHODS[options.method].t2sag_only else options.task
-    return Path(options.samples, f"{purpose}-{drawn}")
+    return folder and Path(folder, f"{purpose}-{'t2sag' if METHODS[method].t2sag_only else task}")
 
 
 def source_of(
@@ -43,7 +40,7 @@ def source_of(
         collate = partial(lesion_example, intensity=options.intensity)
     if t2sag_only:
         make = partial(make_patch, presence={**PRESENCE, "T2Sag": 1.0})
-    if folder := kept_samples(options, "learning"):
+    if folder := kept_samples(options.samples, "learning", options.method, options.task):
         make = Kept(make, folder)
     if crops is None:
         return Source(make, collate, None, executor)
