@@ -72,10 +72,8 @@ class Card:
     def calibration(self) -> Calibration | None:
         """How often a lesion of these weights is a true one; None where that was not measured."""
         found = self.record.get("calibration")
-        if not found:
-            return None
-        several = found.get("offset_several", found["offset"])
-        return Calibration(float(found["temperature"]), float(found["offset"]), float(several))
+        names = ("temperature", "offset", "offset_several")
+        return Calibration(*(float(found[name]) for name in names)) if found else None
 
     def operating(self, threshold: float | None = None) -> Operating:
         """Return the card's setting. A threshold of the user's own is taken at its word: the mean then counts for nothing."""

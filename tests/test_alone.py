@@ -32,7 +32,7 @@ def table(path: Path, gains: list[float]) -> Path:
 
 def test_methods_are_compared_over_participants_with_lesions(tmp_path):
     gains = [0.1, 0.2, 0.15, 0.05, 0.3, 0.25]
-    *_, last = alone.told(table(tmp_path / "scores.tsv", gains))
+    *_, last = alone.comparison(table(tmp_path / "scores.tsv", gains))
     p = compare(np.array(gains), np.zeros(6)).p
     assert last.startswith("  shared-start against t2sag-baseline, 8 steps\tF1 iou20 +0.175 ")
     assert last.endswith(f"Wilcoxon p = {p:.2g}, 6 participants")
@@ -42,7 +42,7 @@ def test_without_a_baseline_of_as_many_steps_nothing_is_compared(tmp_path):
     path = table(tmp_path / "scores.tsv", [0.1, 0.2])
     rows = [{**row, "steps": 9} if row["method"] == alone.BASELINE else row for row in read_table(path)]
     write_table(path, alone.COLUMNS, rows)
-    assert not [line for line in alone.told(path) if "against" in line]
+    assert not [line for line in alone.comparison(path) if "against" in line]
 
 
 @pytest.fixture

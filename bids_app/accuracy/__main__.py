@@ -15,7 +15,7 @@ import torch
 
 from ..cards import SHIPPED
 from ..segment import Segmenter
-from .alone import told
+from .alone import comparison
 from .cords import cord_agreement
 from .real import false_lesions, painted_lesions, recall, retest
 from .scans import half_of, read_scans
@@ -76,7 +76,7 @@ def main(argv: list[str] | None = None) -> int:
     if options.participants:
         say(report(shipped, options.participants, options.workers))
     if options.alone:
-        say(told(options.alone))
+        say(comparison(options.alone))
     return 0
 
 

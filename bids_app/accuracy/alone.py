@@ -21,10 +21,9 @@ from ..evaluate.statistics import compare
 from ..files import read_json
 from ..segment import Segmenter
 from ..tables import Cell, Column, read_table, write_table
-from ..train.methods import METHODS
+from ..train.methods import BASELINE, METHODS
 from .simulated import ABOUT, Participant, change, make_people, row, score
 
-BASELINE = "t2sag-baseline"
 PARTICIPANTS = 120
 #: For all weights: no setting is chosen.
 THRESHOLD = 0.5
@@ -69,7 +68,7 @@ def main(argv: list[str] | None = None) -> int:
                 f"{options.scores} holds the scores of {len(there)} participants: --participants {len(there)}"
             )
         add(options.scores, options.runs, options.participants, options.workers)
-    for line in told(options.scores):
+    for line in comparison(options.scores):
         sys.stdout.write(line + "\n")
     return 0
 
@@ -96,7 +95,7 @@ def _scored(people: Sequence[Participant], weights: Path) -> Iterator[Row]:
         yield {"participant": number, "lesions": int(person.lesion.any()), **values}
 
 
-def told(table: Path) -> Iterator[str]:
+def comparison(table: Path) -> Iterator[str]:
     """Yield a line for each method and number of steps, and its comparison with the baseline of as many steps.
 
     Runs of one method with different seeds count by the mean of each participant's scores.

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ..cutting import Crop, simulated_crop
 from ..evaluate.scores import dice
 from ..segment import Segmenter
 from ..sequences import SLOTS
 from ..simulate.patches import make_patch
-from ..space import FloatArray
 from .measure import Line
 from .network import CROP, TWO
 from .peer import PlainUNet, Shape
@@ -44,7 +44,7 @@ def measure(device: torch.device, rounds: int, shape: Shape = CROP, size: int = 
     """Yield the lines for a device, for crops of a shape with two sequences."""
     ours, reference = Segmenter(device), Segmenter(torch.device("cpu"))
     crop, expected = with_lesions(reference, shape[2])
-    yield from _agreement(ours, crop, expected)
+    yield from _agreement(ours, reference, crop, expected)
     # Processors are slow with float16.
     precision = torch.float16 if device.type == "cuda" else torch.bfloat16
     sequences, inputs = len(TWO), torch.randn(1, len(TWO), *shape, device=device)
@@ -86,21 +86,24 @@ def measure(device: torch.device, rounds: int, shape: Shape = CROP, size: int = 
     )  # fmt: skip
 
 
-def with_lesions(reference: Segmenter, length: int) -> tuple[Crop, FloatArray]:
+def with_lesions(reference: Segmenter, length: int) -> tuple[Crop, NDArray[np.float32]]:
     """Return a simulated cord with two sequences in which the reference marks something, and its probability there."""
     for seed in range(FIRST_SEED, FIRST_SEED + 100):
         presence = {name: float(name in TWO) for name in SLOTS}
         patch = make_patch(seed, length, len(TWO), presence=presence)
         crop = simulated_crop(patch.images, patch.coverage, patch.cord, [SLOTS[slot] for slot in patch.slots])
         probability = reference.probability(crop)
-        if (probability >= reference.operating.threshold).any():
+        if reference.find(crop, probability=probability)[2]:
             return crop, probability
     raise RuntimeError("The weights mark nothing in any of 100 simulated cords: there is nothing to compare.")
 
 
-def _agreement(ours: Segmenter, crop: Crop, expected: FloatArray) -> Iterator[Line]:
+def _agreement(
+    ours: Segmenter, reference: Segmenter, crop: Crop, expected: NDArray[np.float32]
+) -> Iterator[Line]:
     found = ours.probability(crop)
-    a, b = (one >= ours.operating.threshold for one in (found, expected))
+    a = ours.find(crop, probability=found)[1] > 0
+    b = reference.find(crop, probability=expected)[1] > 0
     yield Line(
         "GPU: largest difference of a probability", float(np.abs(found - expected).max()), "", 1e-2, at_most=True,
     )  # fmt: skip

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..evaluate.statistics import Comparison, Values, compare, holm
-from .runs import BASELINE, OURS
+from ..train.methods import BASELINE
+from .runs import OURS
 from .scoring import ENSEMBLE, Row
 
 BETWEEN = ("feature-augmentation", "frozen-encoder")

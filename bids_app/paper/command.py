@@ -59,9 +59,9 @@ def run(options: argparse.Namespace) -> ExitCode:
     from ..errors import UsageError
     from ..files import write_text
     from ..machine import available_cores
-    from ..train.methods import METHODS
+    from ..train.methods import BASELINE, METHODS
     from .report import report
-    from .runs import BASELINE, Plan, train_all
+    from .runs import Plan, train_all
     from .scoring import score_method
 
     methods = list(options.methods or METHODS)

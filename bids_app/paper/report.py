@@ -8,8 +8,9 @@ import numpy as np
 
 from ..evaluate.page import markdown_row
 from ..evaluate.statistics import compare
+from ..train.methods import BASELINE
 from .claims import Tables, Verdict, check, paired, values
-from .runs import BASELINE, OURS, Plan
+from .runs import OURS, Plan
 from .scoring import ENSEMBLE, SCORES, SHOWN
 
 #: Walsh et al. (MICCAI 2024), poster: lesion F1 (rule not named) and Dice.

@@ -18,14 +18,14 @@ from ..simulate.patches import Patch
 from ..train.crops import Crop as TrainingCrop
 from ..train.crops import CropSource
 from ..train.loop import Source, TrainConfig, train
-from ..train.methods import METHODS
+from ..train.methods import BASELINE, METHODS
 from ..train.samples import lesion_example
 from ..train.tasks import TASKS
 from .cohort import TRAINING_SEED, Person, people, training_members
 
 log = logging.getLogger(__name__)
 
-BASELINE, OURS = "t2sag-baseline", "mean-imputation"
+OURS = "mean-imputation"
 
 
 @dataclass(frozen=True)

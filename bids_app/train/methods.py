@@ -8,6 +8,8 @@ from ..sequences import SLOTS
 from ..simulate.draw import Draw
 
 T2SAG = SLOTS.index("T2Sag")
+#: The method that the others are compared with.
+BASELINE = "t2sag-baseline"
 
 
 @dataclass(frozen=True)

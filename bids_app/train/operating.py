@@ -69,16 +69,16 @@ def choose(
     return {
         **asdict(replace(one.setting, least_mean_several=several.setting.least_mean)),
         "chosen_on": where,
-        **told(together([one, several])),
+        **for_card(together([one, several])),
         **{
-            name: told(point)
+            name: for_card(point)
             for name, point in (("one_sequence", one), ("several_sequences", several))
             if point.samples
         },
     }
 
 
-def told(point: Point) -> dict[str, object]:
+def for_card(point: Point) -> dict[str, object]:
     """Return what the model card says of a point."""
     return {
         "samples": point.samples,
