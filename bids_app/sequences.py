@@ -33,6 +33,8 @@ class Sequence:
         Regular expression that must not be found in ``acq``; empty: none.
     slot : int
         Index of its encoder in the network.
+    dark : bool
+        Whether lesions are darker than the cord.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Sequence:
     slot: int
     acquisition: str = ""
     not_acquisition: str = ""
+    dark: bool = False
 
     def selects(self, suffix: str, entities: Mapping[str, str], plane: str) -> bool:
         """Tell whether an image with this suffix, entities and plane is of this row."""
@@ -56,19 +59,25 @@ class Sequence:
 
 #: Order matters: near-ties for the reference go to the earlier row.
 SEQUENCES: tuple[Sequence, ...] = (
-    Sequence("T2Sag", "sagittal T2w", ("T2w",), (SAGITTAL, ISOTROPIC), 0, not_acquisition="stir"),
+    Sequence("T2Sag", "sagittal T2w", ("T2w",), (SAGITTAL, ISOTROPIC), 0, not_acquisition="stir|psir"),
     Sequence("STIR", "sagittal STIR", ("STIR",), (SAGITTAL, ISOTROPIC, CORONAL, AXIAL), 1),
-    Sequence("STIR", "sagittal STIR", ("T2w",), PLANES, 1, acquisition="stir"),
+    Sequence("STIR", "sagittal STIR", ("T2w",), PLANES, 1, acquisition="stir", not_acquisition="psir"),
     Sequence("T2starAx", "axial T2*w", ("T2starw", "T2star"), (AXIAL, ISOTROPIC), 2),
-    Sequence("T1", "T1w", ("T1w",), PLANES, 3),
-    Sequence("T2Ax", "axial T2w", ("T2w",), (AXIAL,), 4, not_acquisition="stir"),
-    Sequence("MP2RAGE", "MP2RAGE UNI image", ("UNIT1",), PLANES, 5),
+    Sequence("T1", "T1w", ("T1w",), PLANES, 3, not_acquisition="psir", dark=True),
+    Sequence("T2Ax", "axial T2w", ("T2w",), (AXIAL,), 4, not_acquisition="stir|psir"),
+    Sequence("MP2RAGE", "MP2RAGE UNI image", ("UNIT1",), PLANES, 5, dark=True),
+    Sequence("PSIR", "phase-sensitive inversion recovery", ("PSIR",), PLANES, 6, dark=True),
+    Sequence(
+        "PSIR", "phase-sensitive inversion recovery", ("T1w", "T2w"), PLANES, 6, acquisition="psir", dark=True
+    ),
 )
 
 #: Names by encoder slot.
 SLOTS: tuple[str, ...] = tuple(
     name for _, name in sorted({(sequence.slot, sequence.name) for sequence in SEQUENCES})
 )
+#: Slots of the sequences in which lesions are darker than the cord.
+DARK: tuple[int, ...] = tuple(sorted({sequence.slot for sequence in SEQUENCES if sequence.dark}))
 
 
 def classify(suffix: str, entities: Mapping[str, str], plane: str) -> Sequence | None:

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from ..cards import Card, read_card, unusable
 from ..files import checksum
+from . import legacy
 from .network import MultiSequenceNet, NetworkConfig
 
 
@@ -51,7 +52,10 @@ def load(path: Path) -> Weights:
             name: tuple(value) if isinstance(value, list) else value
             for name, value in card.record["network"].items()
         }
-        network = MultiSequenceNet(NetworkConfig(**shape))
+        if "norm" in shape:
+            network = legacy.MultiSequenceNet(legacy.NetworkConfig(**shape))
+        else:
+            network = MultiSequenceNet(NetworkConfig(**shape))
         network.load_state_dict({name: value.float() for name, value in load_file(path).items()})
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise unusable(path, error) from error

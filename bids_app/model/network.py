@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .blocks import ConvUnit, Residual
+from .blocks import SLOPE, DecoderConv, Residual, SequenceConv, Stem, channels_last
 from .imputation import MeanImputation, SlotFeatures
 
 
@@ -27,10 +26,13 @@ class NetworkConfig:
         Features per level, full resolution first; each level halves the resolution.
     outputs : tuple of str
         What the channels of the result mean.
-    norm : str
-        ``instance`` or ``weight``, see `blocks`.
-    stem : int
-        Convolutions at full resolution in each encoder.
+    sharing : str
+        What the encoders share: ``kernels``, so that they differ in their first convolution and in gain and bias of all others;
+        or ``nothing``.
+    along : int
+        Voxels along the cord that the network takes together: 2 where it works at 1 mm on images at 0.5 mm.
+    dark : tuple of int
+        Slots whose lesions are darker than the cord; see `blocks.Stem`.
     impute : str
         Where missing features are filled with the mean: at ``every-level``, at the ``bottleneck`` alone, or ``nowhere``;
         elsewhere with 0.
@@ -45,8 +47,9 @@ class NetworkConfig:
     slots: int
     channels: tuple[int, ...]
     outputs: tuple[str, ...]
-    norm: str = "instance"
-    stem: int = 2
+    sharing: str = "kernels"
+    along: int = 1
+    dark: tuple[int, ...] = ()
     impute: str = "every-level"
     availability: str = "position"
     noise: float = 0.0
@@ -85,14 +88,14 @@ class Encoded:
     ----------
     batch : Batch
     pyramid : list of tensor
-        Coverage at each level, shapes (M, 1, X / 2**l, ...).
-    levels : list of list of SlotFeatures
+        Coverage at each level, shapes (M, 1, X / 2**l, ...), along the cord of `NetworkConfig.along` voxels.
+    levels : list of SlotFeatures
         Features at each level, full resolution first.
     """
 
     batch: Batch
     pyramid: list[Tensor]
-    levels: list[list[SlotFeatures]]
+    levels: list[SlotFeatures]
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,26 +114,24 @@ class Fused:
     seen: list[Tensor | None]
 
 
-class Encoder(nn.Module):
-    """Residual encoder of one sequence."""
+class Encoders(nn.Module):
+    """One residual encoder for each sequence; all rows of a batch go through together."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
-        channels, norm = config.channels, config.norm
-        self.stem = nn.ModuleList(
-            ConvUnit(norm, channels[0] if number else 1, channels[0]) for number in range(config.stem)
+        channels, slots, shared = config.channels, config.slots, config.sharing == "kernels"
+        self.stem = Stem(channels[0], slots, config.dark)
+        self.down = nn.ModuleList(
+            SequenceConv(a, b, slots, shared, stride=2) for a, b in itertools.pairwise(channels)
         )
-        self.down = nn.ModuleList(ConvUnit(norm, a, b, stride=2) for a, b in itertools.pairwise(channels))
-        self.blocks = nn.ModuleList(Residual(norm, width) for width in channels[1:])
+        self.blocks = nn.ModuleList(Residual(width, slots, shared) for width in channels[1:])
 
-    def forward(self, image: Tensor, coverage: Sequence[Tensor | None]) -> list[Tensor]:
-        """Return features per level, full resolution first."""
-        x = image
-        for conv in self.stem:
-            x = conv(x, coverage[0])
+    def forward(self, images: Tensor, slot: Tensor, coverage: Sequence[Tensor | None]) -> list[Tensor]:
+        """Return features per level, full resolution first, shapes (M, C, X / 2**l, ...)."""
+        x = F.leaky_relu(self.stem(images, slot, coverage[0]), SLOPE)
         features = [x]
         for level, (down, block) in enumerate(zip(self.down, self.blocks, strict=True), start=1):
-            x = block(down(x, coverage[level]), coverage[level])
+            x = block(F.leaky_relu(down(x, slot, coverage[level]), SLOPE), slot, coverage[level])
             features.append(x)
         return features
 
@@ -143,7 +144,7 @@ class Decoder(nn.Module):
         channels = config.channels
         pairs = list(itertools.pairwise(channels))
         self.up = nn.ModuleList(nn.ConvTranspose3d(deep, wide, 2, stride=2) for wide, deep in pairs)
-        self.conv = nn.ModuleList(ConvUnit(config.norm, 2 * wide, wide) for wide, _ in pairs)
+        self.conv = nn.ModuleList(DecoderConv(2 * wide, wide) for wide, _ in pairs)
         self.head = nn.Conv3d(channels[0], len(config.outputs), 1)
 
     def forward(self, fused: Sequence[Tensor], coverage: Sequence[Tensor | None]) -> Tensor:
@@ -162,11 +163,10 @@ class MultiSequenceNet(nn.Module):
     no row in the batch.
     """
 
-    def __init__(self, config: NetworkConfig, tied: bool = False) -> None:
-        """Build the network; ``tied`` lets all slots share one encoder (see `untie`)."""
+    def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoders = nn.ModuleList(Encoder(config) for _ in range(1 if tied else config.slots))
+        self.encoders = Encoders(config)
         levels = range(len(config.channels))
         filled = {"every-level": levels, "bottleneck": levels[-1:], "nowhere": levels[:0]}[config.impute]
         self.fusion = nn.ModuleList(
@@ -175,35 +175,38 @@ class MultiSequenceNet(nn.Module):
         )
         self.decoder = Decoder(config)
 
-    @property
-    def tied(self) -> bool:
-        """Whether all slots share one encoder."""
-        return len(self.encoders) < self.config.slots
-
-    def untie(self) -> None:
-        """Give every slot its own encoder, each a copy of the shared one."""
-        if self.tied:
-            self.encoders = nn.ModuleList(copy.deepcopy(self.encoders[0]) for _ in range(self.config.slots))
-
     def forward(self, batch: Batch) -> Tensor:
         """Return logits, shape (size, outputs, X, Y, Z).
 
-        X, Y and Z must be multiples of 2 ** (levels - 1).
+        X, Y and Z must be multiples of 2 ** (levels - 1), Z of `NetworkConfig.along` times that.
         """
-        fused = self.fuse(self.encode(batch))
-        return self.decode(fused, self.config.noise if self.training else 0.0)
+        return self.decode(self.fuse(self.encode(batch)), self.config.noise if self.training else 0.0)
 
     def encode(self, batch: Batch) -> Encoded:
         """Run the encoders: what `fuse` and `decode` can turn into logits for any part of the sequences."""
-        pyramid = _pyramid(batch.coverage, len(self.config.channels))
-        return Encoded(batch, pyramid, self._encode(batch, pyramid))
+        images, coverage = shortened(batch, self.config.along)
+        pyramid = _pyramid(coverage, len(self.config.channels))
+        whole = bool((coverage == 1).all())
+        masks = [None if whole else (mask > 0).to(images.dtype) for mask in pyramid]
+        slot, owner = (torch.tensor(rows, device=images.device) for rows in (batch.slot, batch.owner))
+        features = self.encoders(channels_last(images), slot, masks)
+        shares = pyramid
+        if self.config.availability == "volume":
+            shares = [torch.ones_like(mask) for mask in pyramid]
+        return Encoded(
+            batch,
+            pyramid,
+            [SlotFeatures(slot, owner, own, share) for own, share in zip(features, shares, strict=True)],
+        )
 
     def fuse(self, encoded: Encoded, without: Collection[int] = ()) -> Fused:
         """Fuse the features of all sequences, as if the slots ``without`` had not been there; at least one must be left."""
         batch = encoded.batch
-        kept = [[item for item in items if item.slot not in without] for items in encoded.levels]
-        features = [fusion(items, batch.size) for fusion, items in zip(self.fusion, kept, strict=True)]
         rows = [row for row, slot in enumerate(batch.slot) if slot not in without]
+        levels = (
+            encoded.levels if len(rows) == len(batch.slot) else [one.only(rows) for one in encoded.levels]
+        )
+        features = [fusion(own, batch.size) for fusion, own in zip(self.fusion, levels, strict=True)]
         return Fused(features, _seen(batch, encoded.pyramid, rows))
 
     def decode(self, fused: Fused, noise: float = 0.0) -> Tensor:
@@ -211,32 +214,24 @@ class MultiSequenceNet(nn.Module):
         features = list(fused.features)
         if noise:
             features[-1] = features[-1] + noise * torch.randn_like(features[-1])
-        return torch.as_tensor(self.decoder(features, fused.seen))
+        logits: Tensor = self.decoder(features, fused.seen)
+        if self.config.along == 1:
+            return logits
+        scale = (1.0, 1.0, float(self.config.along))
+        return F.interpolate(logits.contiguous(), scale_factor=scale, mode="trilinear", align_corners=False)
 
-    def _encode(self, batch: Batch, pyramid: list[Tensor]) -> list[list[SlotFeatures]]:
-        levels: list[list[SlotFeatures]] = [[] for _ in self.config.channels]
-        owner = torch.tensor(batch.owner, device=batch.images.device)
-        for rows, whole in self._groups(batch):
-            encoder = self.encoders[0 if self.tied else batch.slot[rows[0]]]
-            masks: list[Tensor | None] = [None if whole else mask[rows] for mask in pyramid]
-            features = encoder(batch.images[rows], masks)
-            for s in sorted({batch.slot[row] for row in rows}):
-                own = [n for n, row in enumerate(rows) if batch.slot[row] == s]
-                picked = [rows[n] for n in own]
-                for level, values in enumerate(features):
-                    share = pyramid[level][picked]
-                    if self.config.availability == "volume":
-                        share = torch.ones_like(share)
-                    levels[level].append(SlotFeatures(s, owner[picked], values[own], share))
-        return levels
 
-    def _groups(self, batch: Batch) -> list[tuple[list[int], bool]]:
-        """Return rows that share an encoder and are all wholly covered (True) or not (False): the former are cheaper."""
-        groups: dict[tuple[int, bool], list[int]] = {}
-        for row, (slot, coverage) in enumerate(zip(batch.slot, batch.coverage, strict=True)):
-            key = (0 if self.tied else slot, bool((coverage == 1).all()))
-            groups.setdefault(key, []).append(row)
-        return [(groups[key], key[1]) for key in sorted(groups)]
+def shortened(batch: Batch, along: int) -> tuple[Tensor, Tensor]:
+    """Return images and coverage with ``along`` neighbours along the cord taken together, where there are data.
+
+    A position counts as covered where any of its voxels is.
+    """
+    if along == 1:
+        return batch.images, batch.coverage
+    steps = (1, 1, along)
+    share = F.avg_pool3d(batch.coverage, steps)
+    mean = F.avg_pool3d(batch.images * batch.coverage, steps) / share.clamp(min=1 / along)
+    return mean, (share > 0).to(batch.coverage.dtype)
 
 
 def _seen(batch: Batch, pyramid: Sequence[Tensor], rows: Sequence[int]) -> list[Tensor | None]:
@@ -249,7 +244,7 @@ def _seen(batch: Batch, pyramid: Sequence[Tensor], rows: Sequence[int]) -> list[
             seen[owner] = torch.maximum(seen[owner], mask[row])
         if bool((seen == 1).all()):
             return [None for _ in pyramid]
-        result.append(seen)
+        result.append((seen > 0).to(seen.dtype))
     return result
 
 

@@ -22,6 +22,8 @@ from .draw import Draw, smooth_profile
 TABLES = Path(__file__).parent / "tables"
 #: Levels in the tables: C1 to L1.
 LEVELS = 20
+#: Length of the medulla.
+MEDULLA_MM = (24.0, 34.0)
 #: Order of the rows of `Anatomy.profiles`.
 PROFILES = (
     "x",
@@ -36,6 +38,7 @@ PROFILES = (
     "level",
     "wobble",
     "bulge",
+    "medulla",
 )
 
 
@@ -70,7 +73,7 @@ class Local:
 
     ``u`` runs to the right and ``v`` to the front, from the cord's centre, in the cord's own turn.
     ``cord_distance`` and ``canal_distance`` are negative inside. ``cord`` is 1 inside and 0 outside with a
-    soft edge.
+    soft edge; it includes the medulla, where ``medulla`` is 1.
     """
 
     u: Tensor
@@ -84,6 +87,7 @@ class Local:
     canal_v: Tensor
     canal_half_ap: Tensor
     level: Tensor
+    medulla: Tensor
     cord: Tensor
 
 
@@ -95,20 +99,27 @@ class Anatomy:
     ----------
     z0 : float
         World z of the first profile sample; samples are 1 mm apart, upwards.
-    profiles : tensor, shape (12, Nz)
+    profiles : tensor, shape (13, Nz)
         Rows as in `PROFILES`.
     top, bottom : float
-        World z where the cord begins (foramen magnum) and ends (conus).
+        World z where the medulla becomes the cord (foramen magnum) and where the cord ends (conus).
+    upper : float
+        World z where the medulla becomes the pons.
     """
 
     z0: float
     profiles: Tensor
     top: float
     bottom: float
+    upper: float
 
     def profile(self, name: str, z: Tensor) -> Tensor:
         """Return one profile at world z, any shape."""
         return self._lookup(z.reshape(-1))[PROFILES.index(name)].reshape(z.shape)
+
+    def level_at(self, z: float) -> float:
+        """Return the vertebral level at a height: 1 at the top of C1, 8 at that of T1."""
+        return float(self.profile("level", torch.tensor([z])))
 
     def half_mm(self, z: float) -> tuple[float, float]:
         """Return half the cord's width and depth at a height, mm."""
@@ -121,7 +132,7 @@ class Anatomy:
         return torch.stack([rows[0], rows[1]], dim=1)
 
     def _lookup(self, z: Tensor) -> Tensor:
-        """Interpolate all profiles, shape (12, M)."""
+        """Interpolate all profiles, shape (13, M)."""
         table = self.profiles.to(z)
         position = (z - self.z0).clamp(0, table.shape[1] - 1.001)
         low = position.floor()
@@ -156,7 +167,7 @@ class Anatomy:
         # A disc or a ligament pushes the front wall of the canal in.
         front = (canal_v / canal_radius).clamp(min=0) ** 2
         canal_distance = canal_radius - canal_radius / canal_rho + row["bulge"] * front
-        ends = torch.sigmoid((self.top - points[:, 2]) / 0.7) * torch.sigmoid(
+        ends = torch.sigmoid((self.upper - points[:, 2]) / 0.7) * torch.sigmoid(
             (points[:, 2] - self.bottom) / 0.7
         )
         return Local(
@@ -171,6 +182,7 @@ class Anatomy:
             canal_v=canal_v,
             canal_half_ap=row["canal_ap"] / 2,
             level=row["level"],
+            medulla=row["medulla"],
             cord=torch.sigmoid(-cord_distance / 0.18) * ends,
         )
 
@@ -215,8 +227,8 @@ PLAIN = GreyForm(1.0, 1.0, 0.0, 1.0, 0.0)
 def grey_matter(local: Local, form: GreyForm = PLAIN, waves: Tensor | None = None) -> Tensor:
     """Return grey-matter probability, shape (M,).
 
-    Above T1 from the template; the thoracic horns are thin and the lumbar ones thick (extrapolated). ``waves`` (2, M)
-    displaces it locally.
+    Above T1 from the template; the thoracic horns are thin and the lumbar ones thick (extrapolated). In the medulla the horns
+    dissolve. ``waves`` (2, M) displaces it locally.
     """
     level = local.level
     thin = 1 - 0.35 * torch.sigmoid((level - 9) * 2) * torch.sigmoid((16 - level) * 2)
@@ -236,7 +248,7 @@ def grey_matter(local: Local, form: GreyForm = PLAIN, waves: Tensor | None = Non
     )
     table = _grey_table().to(unit)
     found = F.grid_sample(table, unit[None, None, None], align_corners=True)[0, 0, 0, 0]
-    return found.clamp(min=0) ** form.power
+    return found.clamp(min=0) ** form.power * (1 - local.medulla)
 
 
 def draw_anatomy(
@@ -265,10 +277,12 @@ def draw_anatomy(
     level = np.interp(z.numpy() - middle, (tops - offset)[::-1], np.arange(1, LEVELS + 2)[::-1])
     top, bottom = middle - offset + draw.uniform(-3, 4), middle + tops[-1] - offset - draw.uniform(-5, 15)
     rows = _sizes(draw, torch.from_numpy(level).float(), count)
+    _widen_above(draw.fork(), rows, z - top)
     rows |= _course(draw, z, middle, rows, centred)
     rows["level"] = torch.from_numpy(level).float()
     profiles = torch.stack([rows[name] for name in PROFILES])
-    return Anatomy(z0, profiles, float(top), float(bottom))
+    upper = top + draw.uniform(*MEDULLA_MM)
+    return Anatomy(z0, profiles, float(top), float(bottom), float(upper))
 
 
 def _sizes(draw: Draw, level: Tensor, count: int) -> dict[str, Tensor]:
@@ -309,6 +323,30 @@ def _sizes(draw: Draw, level: Tensor, count: int) -> dict[str, Tensor]:
     return rows
 
 
+def _widen_above(draw: Draw, rows: dict[str, Tensor], above: Tensor) -> None:
+    """Turn the cord into the medulla above the foramen magnum, and the canal into the cisterns around it.
+
+    The medulla is some 30 mm long and at its upper end about twice as wide as the cord and half as deep again. The cistern behind
+    it (cisterna magna) may be as deep as the medulla itself.
+
+    Parameters
+    ----------
+    rows : dict of tensor
+        Diameters, mm; changed in place, and ``medulla`` and ``cistern`` (depth added behind, mm) added.
+    above : tensor, shape (N,)
+        Height above the foramen magnum, mm.
+    """
+    begins = draw.uniform(-6, 3)
+    rows["medulla"] = torch.sigmoid((above - begins) / 2.5)
+    grown = ((above - begins) / draw.uniform(18, 34)).clamp(0, 1.2)
+    rows["rl"] = rows["rl"] * (1 + draw.uniform(0.15, 0.6) * grown)
+    rows["ap"] = rows["ap"] * (1 + draw.uniform(0.2, 0.6) * grown)
+    wide = torch.sigmoid((above + draw.uniform(-2, 8)) / draw.uniform(2, 5))
+    rows["cistern"] = wide * draw.uniform(0, 14)
+    rows["canal_ap"] = torch.maximum(rows["canal_ap"], rows["ap"] + 1.5) + rows["cistern"]
+    rows["canal_rl"] = torch.maximum(rows["canal_rl"], rows["rl"] + 2.0) + 0.8 * rows["cistern"]
+
+
 def _course(
     draw: Draw, z: Tensor, middle: float, rows: dict[str, Tensor], centred: bool
 ) -> dict[str, Tensor]:
@@ -333,7 +371,7 @@ def _course(
     if centred:
         at = round(middle - float(z[0]))
         x, y = x - x[at], y - y[at]
-    slack_v = ((rows["canal_ap"] - rows["ap"]) / 2 - 0.4).clamp(min=0)
+    slack_v = ((rows["canal_ap"] - rows["cistern"] - rows["ap"]) / 2 - 0.4).clamp(min=0)
     slack_u = ((rows["canal_rl"] - rows["rl"]) / 2 - 0.6).clamp(min=0)
     shift_v = (draw.uniform(-0.8, 0.9) + 0.3 * smooth[2]).clamp(-1, 1)
     shift_u = (draw.normal(0, 0.15) + 0.1 * smooth[3]).clamp(-0.6, 0.6)
@@ -343,5 +381,5 @@ def _course(
         "y": y,
         "turn": turn,
         "canal_x": x - shift_u * slack_u,
-        "canal_y": y - shift_v * slack_v,
+        "canal_y": y - shift_v * slack_v - 0.4 * rows["cistern"],
     }

@@ -18,7 +18,8 @@ Range = tuple[float, float]
 class Palette:
     """Ranges of one sequence, white matter = 1.
 
-    ``lesion`` is the relative change of cord signal inside a lesion.
+    ``lesion`` is the relative change of cord signal inside a lesion. ``grey`` is where grey matter mostly lies; one image in
+    five goes up to ``grey_seldom``.
     """
 
     grey: Range
@@ -30,38 +31,48 @@ class Palette:
     ligament: Range
     lesion: Range
     air_noise: bool = False
+    grey_seldom: Range | None = None
 
+
+#: T1 and T2 of white and grey matter at 3 T (Smith et al. 2008) give 1.04 by T2 weighting alone.
+_SELDOM = (1.1, 1.4)
 
 PALETTES: dict[str, Palette] = {
     "T2Sag": Palette(
-        grey=(1.0, 1.4), csf=(1.3, 5.0), bone=(0.25, 1.15), disc=(0.15, 1.4), fat=(0.4, 2.0),
-        muscle=(0.15, 0.7), ligament=(0.05, 0.4), lesion=(0.15, 0.8),
+        grey=(1.02, 1.1), csf=(1.3, 5.0), bone=(0.25, 1.15), disc=(0.15, 1.4), fat=(0.4, 2.0),
+        muscle=(0.15, 0.7), ligament=(0.05, 0.4), lesion=(0.1, 0.8), grey_seldom=_SELDOM,
     ),
     "STIR": Palette(
-        grey=(1.0, 1.4), csf=(1.3, 5.0), bone=(0.1, 0.5), disc=(0.1, 1.0), fat=(0.02, 0.3),
-        muscle=(0.2, 0.7), ligament=(0.05, 0.4), lesion=(0.15, 0.9),
+        grey=(1.02, 1.1), csf=(1.3, 5.0), bone=(0.1, 0.5), disc=(0.1, 1.0), fat=(0.02, 0.3),
+        muscle=(0.2, 0.7), ligament=(0.05, 0.4), lesion=(0.1, 0.9), grey_seldom=_SELDOM,
     ),
     "T2starAx": Palette(
         grey=(1.02, 1.65), csf=(0.9, 3.0), bone=(0.1, 0.6), disc=(0.3, 1.2), fat=(0.3, 1.5),
-        muscle=(0.3, 1.0), ligament=(0.05, 0.5), lesion=(0.14, 0.65),
+        muscle=(0.3, 1.0), ligament=(0.05, 0.5), lesion=(0.1, 0.65),
     ),
     "T1": Palette(
         grey=(0.72, 0.98), csf=(0.12, 0.65), bone=(0.4, 1.3), disc=(0.4, 0.9), fat=(1.1, 2.6),
         muscle=(0.4, 0.9), ligament=(0.1, 0.5), lesion=(-0.4, -0.1),
     ),
     "T2Ax": Palette(
-        grey=(1.0, 1.4), csf=(1.3, 5.0), bone=(0.2, 1.1), disc=(0.15, 1.2), fat=(0.4, 2.0),
-        muscle=(0.15, 0.7), ligament=(0.05, 0.4), lesion=(0.15, 0.8),
+        grey=(1.02, 1.1), csf=(1.3, 5.0), bone=(0.2, 1.1), disc=(0.15, 1.2), fat=(0.4, 2.0),
+        muscle=(0.15, 0.7), ligament=(0.05, 0.4), lesion=(0.1, 0.8), grey_seldom=_SELDOM,
     ),
     "MP2RAGE": Palette(
         grey=(0.55, 0.92), csf=(0.02, 0.35), bone=(0.2, 0.9), disc=(0.3, 0.8), fat=(0.8, 1.6),
-        muscle=(0.4, 0.8), ligament=(0.1, 0.5), lesion=(-0.5, -0.12), air_noise=True,
+        muscle=(0.4, 0.8), ligament=(0.1, 0.5), lesion=(-0.5, -0.1), air_noise=True,
+    ),
+    # With its zero at the fluid, as the app sets it: see `psir`.
+    "PSIR": Palette(
+        grey=(0.5, 0.92), csf=(0.0, 0.12), bone=(0.2, 1.0), disc=(0.2, 0.9), fat=(0.7, 1.7),
+        muscle=(0.3, 0.9), ligament=(0.15, 0.6), lesion=(-0.55, -0.1), air_noise=True,
     ),
 }  # fmt: skip
 
 #: Chance that a sequence shows a given lesion at all.
 VISIBILITY: dict[str, float] = {
-    "T2Sag": 0.65, "STIR": 0.9, "T2starAx": 0.9, "T1": 0.25, "T2Ax": 0.8, "MP2RAGE": 0.9
+    "T2Sag": 0.65, "STIR": 0.9, "T2starAx": 0.9, "T1": 0.25, "T2Ax": 0.8, "MP2RAGE": 0.9,
+    "PSIR": 0.92,
 }  # fmt: skip
 
 #: Any contrast: for finding cords in images of whatever weighting.
@@ -112,12 +123,13 @@ def any_levels(draw: Draw, sequence: str) -> Levels:
 
 def _levels(draw: Draw, palette: Palette, csf: float) -> Levels:
     """Draw what a palette leaves open."""
+    seldom = draw.chance(0.2)
     side, front = draw.uniform(-0.35, 0.35), draw.uniform(-0.5, 0.5)
     left_front, right_front, left_back, right_back = (
         (1 + s * side) * (1 + f * front) * draw.uniform(0.8, 1.2) for f in (1, -1) for s in (-1, 1)
     )
     return Levels(
-        grey=draw.uniform(*palette.grey),
+        grey=draw.uniform(*(palette.grey_seldom if seldom and palette.grey_seldom else palette.grey)),
         csf=csf,
         bone=draw.uniform(*palette.bone),
         disc=draw.uniform(*palette.disc),

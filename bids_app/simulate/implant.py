@@ -14,7 +14,7 @@ from .. import space
 from ..sequences import SLOTS
 from .contrast import VISIBILITY, lesion_change
 from .draw import Draw
-from .lesions import LEAST_CHANGE, draw_lesion, lesion_noise, occupancy
+from .lesions import LEAST_CHANGE, POSTERIOR, draw_lesion, lesion_noise, occupancy
 from .patches import LEAST_SHARE, Patch
 
 
@@ -50,7 +50,7 @@ def implant(patch: Patch, slices: tuple[Slices, ...], draw: Draw) -> Patch:
     images, visible = patch.images.astype(np.float32), patch.visible.copy()
     for _ in range(draw.integer(1, 3)):
         at = int(torch.nonzero(known)[draw.integer(0, int(known.sum()) - 1)])
-        lesion = draw_lesion(draw, float(height[at]))
+        lesion = draw_lesion(draw, float(height[at]), draw.uniform(*POSTERIOR))
         inside = occupancy(
             lesion, (u.reshape(-1), v.reshape(-1), z.reshape(-1)), _half(cord[..., at]), noise[0]
         )

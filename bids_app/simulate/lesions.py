@@ -1,12 +1,14 @@
 """Lesions of a simulated cord: where they sit, how large they are, and how sharp.
 
-Sources: lateral 58.9 %, posterior 35.3 %, anterior 5.8 % of lesions (Kearney et al.); length mostly 3 to 36
+Sources: lateral 58.9 %, posterior 35.3 %, anterior 5.8 % of lesions (Kearney et al.), against a predominance of the dorsal
+columns and of C1 to C3 in 358 patients (ISMRM 2018, 0082): so the shares differ from person to person. Length mostly 3 to 36
 mm, usually under half of the cord's area; a third stays in white matter.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -14,8 +16,10 @@ from torch import Tensor
 
 from .draw import Draw, Field
 
-#: Chance of the lateral, posterior and anterior column.
-COLUMNS = (0.589, 0.353, 0.058)
+#: Share of the posterior columns among a person's lesions, and of the anterior ones among the others.
+POSTERIOR, ANTERIOR = (0.3, 0.55), 0.09
+#: Down to this vertebral level (the top of C4) lesions are this many times as frequent as further down.
+UPPER_NECK, MORE_FREQUENT = 4.0, 1.7
 #: A change of signal below this is not a lesion that a reader would mark.
 LEAST_CHANGE = 0.1
 
@@ -52,16 +56,15 @@ class Lesion:
     change: dict[str, float] = field(default_factory=dict)
 
 
-def draw_lesion(draw: Draw, z: float) -> Lesion:
-    """Draw one lesion at world z."""
-    choice = draw.uniform(0, 1)
-    if choice < COLUMNS[0]:
+def draw_lesion(draw: Draw, z: float, posterior: float) -> Lesion:
+    """Draw one lesion at world z; ``posterior`` is the chance that it lies in the posterior columns."""
+    if draw.chance(posterior):
+        angle, radial = -torch.pi / 2 + draw.normal(0, 0.45), draw.uniform(0.3, 0.95)
+    elif draw.chance(ANTERIOR):
+        angle, radial = torch.pi / 2 + draw.normal(0, 0.45), draw.uniform(0.3, 0.95)
+    else:
         angle = draw.normal(0, 0.45) + (torch.pi if draw.chance(0.5) else 0.0)
         radial = draw.uniform(0.35, 0.95)
-    elif choice < COLUMNS[0] + COLUMNS[1]:
-        angle, radial = -torch.pi / 2 + draw.normal(0, 0.45), draw.uniform(0.3, 0.95)
-    else:
-        angle, radial = torch.pi / 2 + draw.normal(0, 0.45), draw.uniform(0.3, 0.95)
     first = draw.log_uniform(0.8, 3.2)
     radii = (first, min(max(first * draw.log_uniform(0.55, 1.8), 0.7), 3.6), draw.log_uniform(1.5, 18.0))
     return Lesion(
@@ -102,14 +105,27 @@ def occupancy(
     return torch.sigmoid((1 - radius) / lesion.edge)
 
 
-def draw_lesions(draw: Draw, count: int, z_low: float, z_high: float) -> tuple[Lesion, ...]:
-    """Draw lesions spread over a z range; some touch each other, as confluent lesions do."""
+def draw_lesions(
+    draw: Draw, count: int, z_low: float, z_high: float, frequent: Callable[[float], bool]
+) -> tuple[Lesion, ...]:
+    """Draw a person's lesions over a z range; some touch each other, as confluent lesions do.
+
+    Parameters
+    ----------
+    frequent : callable
+        Whether a height (world z) lies where lesions are more frequent.
+    """
+    posterior = draw.uniform(*POSTERIOR)
     lesions: list[Lesion] = []
     for _ in range(count):
         z = draw.uniform(z_low, z_high)
+        for _ in range(4):
+            if frequent(z) or draw.chance(1 / MORE_FREQUENT):
+                break
+            z = draw.uniform(z_low, z_high)
         if lesions and draw.chance(0.15):
             z = lesions[-1].z + draw.normal(0, 4)
-        lesions.append(draw_lesion(draw, min(max(z, z_low), z_high)))
+        lesions.append(draw_lesion(draw, min(max(z, z_low), z_high), posterior))
     return tuple(lesions)
 
 

@@ -16,7 +16,7 @@ from ..sequences import AXIAL, ISOTROPIC, SAGITTAL, SLOTS
 from .anatomy import draw_anatomy
 from .contrast import VISIBILITY, draw_levels, lesion_change
 from .draw import Draw
-from .lesions import draw_lesions
+from .lesions import UPPER_NECK, draw_lesions
 from .patches import CPU
 from .scan import Protocol, Stack, acquire, draw_protocol, stack_over
 from .tissue import Body, draw_body, seen_by
@@ -29,6 +29,7 @@ PRESENCE = {
     "T1": 63 / 247,
     "T2Ax": 52 / 247,
     "MP2RAGE": 36 / 247,
+    "PSIR": 0.0,
 }
 #: Array orders met in practice, by plane (nibabel letters).
 ORDERS = {SAGITTAL: ("PSR", "PIR", "RAS"), AXIAL: ("LAS", "RAS", "LPS"), ISOTROPIC: ("RAS", "PSR", "LAS")}
@@ -95,7 +96,7 @@ def simulate_participant(
     anatomy = draw_anatomy(of_anatomy, -half - 30, half + 30, level or usual)
     top = min(half - 8, anatomy.top - 8)
     count = 0 if draw.chance(0.25) else min(12, 1 + int(-math.log(1 - draw.uniform(0, 0.999)) * 3.0))
-    lesions = draw_lesions(draw.fork(), count, -half + 8, top)
+    lesions = draw_lesions(draw.fork(), count, -half + 8, top, lambda z: anatomy.level_at(z) < UPPER_NECK)
     shown = draw.fork()
     lesions = tuple(
         replace(

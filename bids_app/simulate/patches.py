@@ -18,14 +18,14 @@ from .anatomy import Anatomy, draw_anatomy
 from .block import Block, make_block
 from .contrast import VISIBILITY, Levels, draw_levels, lesion_change
 from .draw import Draw
-from .lesions import Lesion, draw_lesions
+from .lesions import UPPER_NECK, Lesion, draw_lesions
 from .scan import Protocol, Stack, acquire, draw_protocol, stack_over
 from .tissue import Body, Scene, draw_body, signal
 
 #: Slices of a training patch: 32 mm.
 PATCH_LENGTH = 64
 #: Chance that a participant has each sequence, by slot; at least one is always there.
-PRESENCE = {"T2Sag": 0.7, "STIR": 0.3, "T2starAx": 0.4, "T1": 0.25, "T2Ax": 0.35, "MP2RAGE": 0.2}
+PRESENCE = {"T2Sag": 0.7, "STIR": 0.3, "T2starAx": 0.4, "T1": 0.25, "T2Ax": 0.35, "MP2RAGE": 0.2, "PSIR": 0.2}
 #: A voxel belongs to a visible lesion from this share of it, averaged over the slice that shows it.
 LEAST_SHARE = 0.45
 CPU = torch.device("cpu")
@@ -45,6 +45,8 @@ class Patch:
     visible : array, shape (S, X, Y, Z), bool
         Lesions as each sequence shows them, where it covers them.
     cord : array, shape (X, Y, Z), float16
+    grey : array, shape (X, Y, Z), float16, optional
+        Grey matter; None where it is not known.
     """
 
     images: NDArray[np.float16]
@@ -52,6 +54,7 @@ class Patch:
     slots: tuple[int, ...]
     visible: NDArray[np.bool_]
     cord: NDArray[np.float16]
+    grey: NDArray[np.float16] | None = None
 
     @property
     def lesion(self) -> NDArray[np.bool_]:
@@ -93,23 +96,25 @@ def make_patch(
     names = _acquired(draw, most, presence)
     half = length * space.SPACING_MM / 2
     # Necks are scanned more often than backs.
-    level = draw.uniform(1.2, 8.5) if draw.chance(0.5) else draw.uniform(1.2, 20.0)
+    level = draw.uniform(1.0, 8.5) if draw.chance(0.6) else draw.uniform(1.0, 20.0)
     anatomy = draw_anatomy(draw.fork(), -half, half, level)
     points = _crop(draw.fork(), anatomy, length, aside_mm).to(device)
-    lesions = _lesions(draw.fork(), names, half, visibility)
+    lesions = _lesions(draw.fork(), anatomy, names, half, visibility)
     reach = torch.tensor([20.0, 20.0, half + 12.0])
     body = draw_body(draw.fork(), anatomy, lesions, -reach, reach)
     block = make_block(anatomy, -half, half, aside_mm, device)
     scene = block.look(body)
     view = _View(body, block, scene, points, (levels, protocol), wide=aside_mm > 0)
     seen = [_see(draw.fork(), view, name, moved=order > 0) for order, name in enumerate(names)]
-    cord = block.sample(scene.local.cord[None], points.reshape(-1, 3)).reshape(points.shape[:3])
+    tables = torch.stack([scene.local.cord, scene.spread(scene.grey * scene.close.cord)])
+    cord, grey = block.sample(tables, points.reshape(-1, 3)).reshape(2, *points.shape[:3])
     return Patch(
         images=np.stack([image.cpu().numpy() for image, _, _ in seen]).astype(np.float16),
         coverage=np.stack([covered.cpu().numpy() for _, covered, _ in seen]),
         slots=tuple(SLOTS.index(n) for n in names),
         visible=np.stack([visible.cpu().numpy() for _, _, visible in seen]),
         cord=cord.cpu().numpy().astype(np.float16),
+        grey=grey.cpu().numpy().astype(np.float16),
     )
 
 
@@ -124,10 +129,11 @@ def _acquired(draw: Draw, most: int, presence: Mapping[str, float]) -> list[str]
 
 
 def _lesions(
-    draw: Draw, names: list[str], half: float, visibility: Mapping[str, float]
+    draw: Draw, anatomy: Anatomy, names: list[str], half: float, visibility: Mapping[str, float]
 ) -> tuple[Lesion, ...]:
-    count = 0 if draw.chance(0.42) else min(6, 1 + int(-math.log(1 - draw.uniform(0, 0.999)) * 1.5))
-    lesions = draw_lesions(draw, count, -half - 3, half + 3)
+    free = 0.36 if anatomy.level_at(0.0) < UPPER_NECK else 0.48
+    count = 0 if draw.chance(free) else min(6, 1 + int(-math.log(1 - draw.uniform(0, 0.999)) * 1.5))
+    lesions = draw_lesions(draw, count, -half - 3, half + 3, lambda z: anatomy.level_at(z) < UPPER_NECK)
     return tuple(
         replace(
             lesion,
@@ -202,10 +208,33 @@ def _see(draw: Draw, view: _View, name: str, moved: bool) -> tuple[Tensor, Tenso
     motion = (_motion(draw) if moved else torch.eye(4)).to(flat)
     image, shares = acquire(lambda at: view.block.sample(table, at), protocol, stack, draw, motion)
     values, covered = sample(image, stack, view.points)
+    covered &= _with_data(draw.fork(), covered)
+    # The zero of a file's signal is known to some per cent of the cord only, where it had to be found.
+    zero = draw.uniform(-0.12, 0.12) if draw.chance(0.25) else 0.0
+    values = (values + zero) * covered
     # A label lies where the lesion is on the reference, not where motion has put it in this image.
     back = torch.linalg.inv(motion)
     share, _ = sample(shares[0], stack, view.points @ back[:3, :3].T + back[:3, 3])
     return values, covered, (share >= LEAST_SHARE) & covered
+
+
+def _with_data(draw: Draw, covered: Tensor) -> Tensor:
+    """Return where an image has data, as some files leave it: black slices, a black wedge or edge beside the cord."""
+    kept = torch.ones_like(covered)
+    if draw.chance(0.94):
+        return kept
+    axis = draw.integer(0, 2)
+    size = covered.shape[axis]
+    at = torch.arange(size).to(covered.device)
+    if axis == 2:
+        first = draw.integer(0, size - 1)
+        hole = (at >= first) & (at < first + draw.integer(2, 16))
+    else:
+        width = draw.integer(2, size // 3)
+        hole = at < width if draw.chance(0.5) else at >= size - width
+    shape = [1, 1, 1]
+    shape[axis] = size
+    return kept & ~hole.reshape(shape)
 
 
 def _motion(draw: Draw) -> Tensor:
@@ -231,3 +260,21 @@ def sample(image: Tensor, stack: Stack, points: Tensor) -> tuple[Tensor, Tensor]
     unit = (index / (size - 1) * 2 - 1).flip(-1)
     values = F.grid_sample(image[None, None], unit[None], align_corners=True, padding_mode="border")[0, 0]
     return values * covered, covered
+
+
+def shortened(patch: Patch, along: int) -> Patch:
+    """Return a patch with ``along`` neighbours along the cord taken together: means where there are data, lesions where one is."""
+
+    def pairs(array: NDArray[np.generic]) -> NDArray[np.generic]:
+        return array.reshape(*array.shape[:-1], -1, along)
+
+    covered = pairs(patch.coverage)
+    total = (pairs(patch.images).astype(np.float32) * covered).sum(-1)
+    return Patch(
+        images=(total / np.maximum(covered.sum(-1), 1)).astype(np.float16),
+        coverage=covered.any(-1),
+        slots=patch.slots,
+        visible=pairs(patch.visible).any(-1),
+        cord=pairs(patch.cord).mean(-1, dtype=np.float32).astype(np.float16),
+        grey=None if patch.grey is None else pairs(patch.grey).mean(-1, dtype=np.float32).astype(np.float16),
+    )

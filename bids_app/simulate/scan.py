@@ -28,7 +28,7 @@ class Protocol:
 
     ``tilt`` turns the stack about the left-right axis, ``roll`` about the front-back axis. ``gains`` is the spread of the
     signal from slice to slice; towards the upper and lower end of the field of view it falls by the share ``fading``, over a
-    length of ``fading_mm``.
+    length of ``fading_mm``. ``coil`` is the share by which it falls where the coil ends, over ``coil_mm``.
     """
 
     sequence: str
@@ -46,6 +46,8 @@ class Protocol:
     gains: float
     fading: float
     fading_mm: float
+    coil: float = 0.0
+    coil_mm: float = 20.0
 
 
 def draw_protocol(draw: Draw, sequence: str) -> Protocol:
@@ -54,6 +56,8 @@ def draw_protocol(draw: Draw, sequence: str) -> Protocol:
         plane = AXIAL
     elif sequence == "MP2RAGE":
         plane = ISOTROPIC
+    elif sequence == "PSIR":
+        plane = (SAGITTAL, AXIAL, ISOTROPIC)[draw.integer(0, 2)]
     else:
         plane = ISOTROPIC if draw.chance(0.45) else SAGITTAL
         if sequence == "T1" and draw.chance(0.25):
@@ -85,6 +89,8 @@ def draw_protocol(draw: Draw, sequence: str) -> Protocol:
         gains=0.0 if plane == ISOTROPIC else draw.uniform(0, 0.06),
         fading=draw.uniform(0, 0.35) if draw.chance(0.6) else 0.0,
         fading_mm=draw.uniform(1.5, 6) if plane == AXIAL else draw.uniform(3, 20),
+        coil=draw.uniform(0.2, 0.95) if draw.chance(0.25) else 0.0,
+        coil_mm=draw.uniform(8, 40),
     )
 
 
@@ -222,4 +228,15 @@ def _gains(draw: Draw, protocol: Protocol, stack: Stack) -> Tensor:
     spacing = float(stack.affine[:3, 2].norm())
     height = torch.arange(stack.shape[2], dtype=torch.float32) * spacing
     from_end = torch.minimum(height, height.flip(0))
-    return slices * (1 - protocol.fading * torch.exp(-from_end / protocol.fading_mm))
+    faded = 1 - protocol.fading * torch.exp(-from_end / protocol.fading_mm)
+    return slices * faded * _coil(draw, protocol, height)
+
+
+def _coil(draw: Draw, protocol: Protocol, height: Tensor) -> Tensor:
+    """Return how the signal falls beyond the end of the coil, anywhere in the field of view or shortly beyond, mostly below."""
+    length = float(height[-1]) + 1.0
+    end = draw.uniform(-0.5, 0.6) * min(length, 60.0)
+    outside = torch.sigmoid((end - height) / (protocol.coil_mm / 4))
+    if draw.chance(0.25):
+        outside = outside.flip(0)
+    return 1 - protocol.coil * outside

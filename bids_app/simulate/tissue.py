@@ -43,6 +43,10 @@ class Body:
     roots : tensor, shape (R, 6)
         Angle, distance from the cord's edge (mm), radius (mm), slant (radians per mm), phase (mm), signal (of
         CSF).
+    nuclei : tensor, shape (K, 7)
+        Nuclei and crossing tracts of the medulla, the same on both sides: place to the side and to the front (of half the
+        width and depth), radius (mm), height above the foramen magnum and half length (mm), contrast (of that of grey to white
+        matter), and how much the left differs from the right.
     """
 
     anatomy: Anatomy
@@ -52,6 +56,7 @@ class Body:
     tracts: Field
     coarse: Field
     roots: Tensor
+    nuclei: Tensor
     vertebra_mm: tuple[float, float]
     trunk_mm: tuple[float, float, float]
     airway_mm: tuple[float, float, float]
@@ -87,6 +92,7 @@ def draw_body(draw: Draw, anatomy: Anatomy, lesions: tuple[Lesion, ...], low: Te
         tracts=Field(draw.fork(), 1, low, high, (2.2, 2.2, 18.0)),
         coarse=Field(draw.fork(), 3, low, high, (9.0, 9.0, 14.0)),
         roots=roots,
+        nuclei=_draw_nuclei(draw.fork()),
         vertebra_mm=(draw.uniform(13, 24), draw.uniform(18, 34)),
         trunk_mm=(neck * draw.uniform(1.0, 1.6), neck * draw.uniform(0.9, 1.3), draw.uniform(-12, 12)),
         airway_mm=(draw.uniform(28, 48), draw.uniform(4, 11), draw.uniform(-6, 6)),
@@ -100,6 +106,31 @@ def draw_body(draw: Draw, anatomy: Anatomy, lesions: tuple[Lesion, ...], low: Te
             Fissure(draw.uniform(0.3, 2.0), draw.uniform(0.2, 0.45), draw.uniform(0, 0.45)),
         ),
     )
+
+
+def _draw_nuclei(draw: Draw) -> Tensor:
+    """Draw what the medulla has instead of horns: nuclei behind (gracile, cuneate), olives at the sides, tracts that cross."""
+    rows = []
+    for side, front, spread in (
+        (0.2, -0.6, 0.15),
+        (0.5, -0.5, 0.15),
+        (0.6, 0.3, 0.2),
+        (0.0, -0.1, 0.2),
+        (0.3, 0.7, 0.3),
+    ):
+        if draw.chance(0.75):
+            rows.append(
+                [
+                    abs(side + draw.normal(0, spread)),
+                    front + draw.normal(0, spread),
+                    draw.uniform(0.6, 2.0),
+                    draw.uniform(-8, 18),
+                    draw.log_uniform(3, 14),
+                    draw.uniform(0.4, 2.2) if draw.chance(0.8) else draw.uniform(-1.0, 0.0),
+                    draw.uniform(-0.2, 0.2),
+                ]
+            )
+    return torch.tensor(rows).reshape(len(rows), 7)
 
 
 def _draw_vessels(draw: Draw) -> Tensor:
@@ -223,7 +254,7 @@ def signal(body: Body, scene: Scene, levels: Levels, sequence: str, wide: bool) 
     flow = 1 - body.flow * torch.sigmoid(2 * fine[2] - 0.5) * (0.6 + 0.4 * torch.sigmoid(-local.v))
     csf = levels.csf * flow
     csf = csf * (1 - scene.root) + scene.root * scene.root_signal * csf
-    canal = torch.sigmoid(-local.canal_distance / 0.3)
+    canal = torch.sigmoid(-local.canal_distance / 0.3) * torch.sigmoid((body.anatomy.upper - local.z) / 1.5)
     inside = csf * (1 - local.cord) + cord * local.cord
     mixed = around[scene.near] * (1 - canal) + inside * canal
     return around.index_copy(0, scene.near, mixed).clamp(min=0)
@@ -242,7 +273,8 @@ def _cord_signal(body: Body, scene: Scene, fine: Tensor, levels: Levels, sequenc
     behind = torch.sigmoid((-local.v - 0.2 * local.half_ap) / 0.5) * torch.sigmoid(
         (0.45 * local.half_rl - local.u.abs()) / 0.5
     )
-    cord = 1 + levels.columns * behind + (levels.grey - 1) * scene.grey * factor
+    behind = behind * (1 - local.medulla)
+    cord = 1 + levels.columns * behind + (levels.grey - 1) * (scene.grey * factor + _nuclei(body, local))
     # Bundles of fibres differ along the whole cord, and between sequences: lighter in one, darker in another.
     cord = cord + levels.texture * fine[0] + levels.tracts * scene.tracts
     for fissure, toward in zip(body.fissures, (local.v, -local.v), strict=True):
@@ -258,6 +290,19 @@ def _cord_signal(body: Body, scene: Scene, fine: Tensor, levels: Levels, sequenc
         if change:
             cord = cord + inside * (_lesion_level(cord, change) - cord)
     return cord
+
+
+def _nuclei(body: Body, local: Local) -> Tensor:
+    """Return the contrast of the medulla's nuclei and crossing tracts, of that of grey to white matter, shape (N,)."""
+    total = torch.zeros_like(local.u)
+    above = local.z - body.anatomy.top
+    for side, front, radius, height, length, contrast, uneven in body.nuclei.tolist():
+        gap = (local.u.abs() - side * local.half_rl) ** 2 + (local.v - front * local.half_ap) ** 2
+        along = ((above - height) / length) ** 2
+        own = torch.exp(-gap / (2 * radius**2) - along / 2)
+        total = total + contrast * (1 + uneven * torch.sign(local.u)) * own
+    # They begin a little below the foramen magnum, where the pyramids cross.
+    return total * torch.maximum(local.medulla, torch.sigmoid((above + 8) / 3))
 
 
 def _lesion_level(cord: Tensor, change: float) -> Tensor:

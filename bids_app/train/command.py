@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ExitCode, MscordError, UsageError
 from ..machine import prepare_process
-from .devices import device_of, helpers, is_first, joined, world
+from .devices import device_of, is_first, joined, world
 from .options import parser
 from .sources import kept_samples, source_of, start_of
 
@@ -63,15 +63,22 @@ def run(options: argparse.Namespace) -> ExitCode:
         torch.set_num_threads(options.threads)
     task = TASKS[options.task]
     config = configure(options, task)
-    with joined() as device, helpers(options.workers) as executor:
+    with joined() as device, source_of(options, task, crops) as source:
         device = device or device_of(options.device)
-        source = source_of(options, task, crops, executor)
         deadline = time.time() + 60 * options.minutes if options.minutes else None
         from .loop import train
 
-        done = train(config, source, options.out, deadline, device=device, start=start_of(options, config))
-        if is_first():
-            finish(options, task, done, source.held)
+        done = train(
+            config,
+            source,
+            options.out,
+            deadline,
+            device=device,
+            start=start_of(options, config),
+            begin_at=options.begin_at,
+        )
+    if is_first():
+        finish(options, task, done, source.held_back)
     return ExitCode.OK
 
 
@@ -91,29 +98,22 @@ def configure(options: argparse.Namespace, task: Task) -> TrainConfig:
     method = METHODS[options.method]
     if method.frozen and options.init is None:
         raise UsageError("frozen-encoder needs the weights of a T2Sag baseline.", "Name them with --init.")
-    network = task.network
+    network = replace(task.network, along=1, channels=options.channels or task.network.channels)
     if options.task == "lesion":
         network = replace(
-            network,
-            impute=options.impute,
-            availability=options.availability,
-            noise=method.noise,
-            intensity=options.intensity,
+            network, impute=options.impute, availability=options.availability, noise=method.noise
         )
-    network = replace(
-        network, norm=options.norm or network.norm, channels=options.channels or network.channels
-    )
+    if method.frozen:
+        network = replace(network, sharing="nothing")
     return TrainConfig(
         network,
         options.steps,
         options.method,
-        options.untie_at,
         options.visible_until,
         options.batch,
         options.seed,
         options.rate,
         average=options.average,
-        pool_per_step=options.pool_per_step,
         save_every=options.save_every,
         validate_every=options.validate_every,
         patience=options.patience,
@@ -125,11 +125,12 @@ def finish(options: argparse.Namespace, task: Task, done: Run, held: Sequence[Pa
     import torch
 
     from ..model import checkpoint
+    from ..model.network import MultiSequenceNet
     from .card import make_card
     from .plot import plot_losses
 
-    network = done.average
-    network.untie()
+    network = MultiSequenceNet(replace(done.config.network, along=task.network.along))
+    network.load_state_dict(done.average.state_dict())
     best = options.out / "best.pt"
     if done.config.patience and best.exists():
         network.load_state_dict(torch.load(best, weights_only=True, map_location="cpu"))

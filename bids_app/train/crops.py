@@ -13,11 +13,9 @@ import numpy as np
 from ..errors import NothingToDoError, UsageError
 from ..sequences import SLOTS
 from ..simulate.draw import Draw
-from ..simulate.implant import Slices, implant
+from ..simulate.implant import Slices
 from ..simulate.patches import PATCH_LENGTH, Patch
-
-#: Share of the samples of a lesion-free cord that get lesions implanted.
-IMPLANTED = 0.5
+from .backgrounds import background
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,8 +40,8 @@ class Crop:
         """Slices along the cord."""
         return int(self.whole.cord.shape[2])
 
-    def window(self, start: int) -> Patch:
-        """Return `PATCH_LENGTH` slices from ``start`` on; beyond the ends nothing is covered."""
+    def window(self, start: int) -> tuple[Patch, tuple[Slices, ...]]:
+        """Return `PATCH_LENGTH` slices from ``start`` on, and how its images were sliced; beyond the ends nothing is covered."""
         stop = min(start + PATCH_LENGTH, self.length)
         extra = PATCH_LENGTH - (stop - start)
 
@@ -54,18 +52,19 @@ class Crop:
         one = self.whole
         covered = cut(one.coverage)
         rows = [row for row in range(len(one.slots)) if covered[row].any()] or [0]
-        return Patch(
+        patch = Patch(
             cut(one.images)[rows],
             covered[rows],
             tuple(one.slots[row] for row in rows),
             cut(one.visible)[rows],
             cut(one.cord),
         )
+        return patch, tuple(self.slices[row] for row in rows) if self.slices else ()
 
     def windows(self) -> list[Patch]:
         """Return windows side by side over the whole length, but for those without any cord."""
         starts = range(0, max(1, self.length - PATCH_LENGTH // 2), PATCH_LENGTH)
-        found = [self.window(start) for start in starts]
+        found = [self.window(start)[0] for start in starts]
         return [patch for patch in found if (patch.cord >= 0.5).any()]
 
 
@@ -73,8 +72,8 @@ class Crop:
 class CropSource:
     """Makes samples from prepared crops and from the simulator.
 
-    Half of the samples from crops lie on a lesion, as far as there are any; cords without any lesion get some implanted
-    half of the time.
+    Half of the samples from crops lie on a lesion, as far as there are any; cords without any lesion become backgrounds, see
+    `backgrounds.background`.
 
     Attributes
     ----------
@@ -109,14 +108,14 @@ class CropSource:
         slices = np.flatnonzero(sick if on_lesion else (crop.whole.cord >= 0.5).any(axis=(0, 1)))
         middle = int(slices[draw.integer(0, len(slices) - 1)]) if len(slices) else crop.length // 2
         start = middle - draw.integer(0, PATCH_LENGTH - 1)
-        patch = crop.window(min(max(0, start), max(0, crop.length - PATCH_LENGTH)))
-        if not sick.any() and len(patch.slots) == len(crop.slices) and draw.chance(IMPLANTED):
-            return implant(patch, crop.slices, draw)
-        return patch
+        patch, sliced = crop.window(min(max(0, start), max(0, crop.length - PATCH_LENGTH)))
+        return patch if sick.any() or not sliced else background(patch, sliced, draw)
 
 
 def _one_of(crops: Sequence[Crop], draw: Draw) -> Crop:
-    return crops[draw.integer(0, len(crops) - 1)]
+    """Choose a crop, a long one more often than a short one."""
+    ends = np.cumsum([crop.length for crop in crops])
+    return crops[int(np.searchsorted(ends, draw.integer(0, int(ends[-1]) - 1), side="right"))]
 
 
 def read_crops(folder: Path) -> list[Crop]:

@@ -1,15 +1,13 @@
-"""Where training runs: one device, the processes that ``torchrun`` starts, and processes that make samples ahead."""
+"""Where training runs: one device, and the processes that ``torchrun`` starts."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 from collections.abc import Iterator
-from concurrent.futures import Executor
 from typing import TYPE_CHECKING
 
 from ..errors import UsageError
-from ..processes import process_pool
 
 if TYPE_CHECKING:
     import torch
@@ -59,22 +57,3 @@ def is_first() -> bool:
     from torch import distributed
 
     return not distributed.is_initialized() or distributed.get_rank() == 0
-
-
-@contextlib.contextmanager
-def helpers(count: int) -> Iterator[Executor | None]:
-    """Start processes that make samples ahead; yields None for a count of 0."""
-    if not count:
-        yield None
-        return
-    executor = process_pool(count, _single_thread)
-    try:
-        yield executor
-    finally:
-        executor.shutdown(cancel_futures=True)
-
-
-def _single_thread() -> None:
-    import torch
-
-    torch.set_num_threads(1)

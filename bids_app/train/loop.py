@@ -7,8 +7,7 @@ import copy
 import logging
 import sys
 import time
-from collections.abc import Callable
-from concurrent.futures import Executor
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,9 +21,11 @@ from ..simulate.draw import Draw
 from ..simulate.patches import Patch
 from .losses import loss_of
 from .methods import METHODS, T2SAG, Dropout, Method, one_alone, t2sag_alone
-from .samples import Example, Keep, Pool
+from .samples import Example, Keep
 
 log = logging.getLogger(__name__)
+#: Steps over which the learning rate rises: the optimiser knows nothing at first.
+WARM_UP = 100
 HEADER = "step\tloss\trate\tseconds\tvalidation\n"
 
 
@@ -38,8 +39,6 @@ class TrainConfig:
         A name of `methods.METHODS`.
     steps : int
         Total; the learning rate falls to 0 over the last ``decay`` of them.
-    untie_at : int
-        Step from which every slot has its own encoder; until then they share one. 0: as the method says.
     visible_until : int
         Until this step a label is what the shown sequences show, then what any acquired one shows.
     batch : int
@@ -53,7 +52,6 @@ class TrainConfig:
     network: NetworkConfig
     steps: int
     method: str = "mean-imputation"
-    untie_at: int = 0
     visible_until: int = 0
     batch: int = 4
     seed: int = 0
@@ -62,8 +60,6 @@ class TrainConfig:
     decay: float = 0.4
     clip: float = 5.0
     average: float = 0.995
-    pool_width: int = 400
-    pool_per_step: float = 1.5
     save_every: int = 50
     validate_every: int = 250
     patience: int = 0
@@ -76,23 +72,20 @@ class Source:
 
     Attributes
     ----------
-    make : callable
-        Patch from a seed.
+    take : callable
+        Patches of a step, from a source of chance and their number.
     collate : callable
         Batch from patches, a source of chance, the sequence dropout, and whether labels are limited to what is shown.
     validate : callable, optional
         Score of a network, higher is better.
-    executor : Executor, optional
-        Makes patches ahead of time.
-    held : tuple of Patch
+    held_back : tuple of Patch
         What is held back for validation.
     """
 
-    make: Callable[[int], Patch]
+    take: Callable[[Draw, int], list[Patch]]
     collate: Callable[[list[Patch], Draw, Keep, bool], Example]
     validate: Callable[[MultiSequenceNet], float] | None = None
-    executor: Executor | None = None
-    held: tuple[Patch, ...] = ()
+    held_back: tuple[Patch, ...] = ()
 
 
 class Run:
@@ -103,48 +96,36 @@ class Run:
         self.config = config
         self.method: Method = METHODS[config.method]
         self.device = device or torch.device("cpu")
-        self.untie_at = config.untie_at or int(self.method.shared_for * config.steps)
-        tied = self.untie_at > 0 and config.network.slots > 1
-        self.network = MultiSequenceNet(config.network, tied=tied).to(self.device)
+        self.network = MultiSequenceNet(config.network).to(self.device)
         self.average = copy.deepcopy(self.network)
-        self.step = 0
+        #: Steps done, and the one that this run began with.
+        self.step = self.first = 0
         self.best = float("-inf")
         self.stale = 0
-        self._prepare()
-
-    def _prepare(self) -> None:
-        """Make what depends on the set of parameters: the optimiser, and in several processes what averages gradients."""
-        if self.method.frozen:
-            self.network.encoders[T2SAG].requires_grad_(False)
-        learning = [p for p in self.network.parameters() if p.requires_grad]
         self.optimiser = torch.optim.AdamW(
-            learning, lr=self.config.learning_rate, weight_decay=self.config.weight_decay, fused=True
+            self.network.parameters(),
+            lr=self.config.learning_rate,
+            weight_decay=self.config.weight_decay,
+            fused=True,
         )
+        #: In several processes, what averages gradients.
         self.parallel: torch.nn.Module = self.network
         if distributed.is_initialized():
-            # Encoders without a row in a batch get no gradient.
+            # What belongs to sequences without a row in a batch gets no gradient.
             self.parallel = DistributedDataParallel(self.network, find_unused_parameters=True)
 
-    def untie(self) -> None:
-        """Give every slot its own encoder from here on."""
-        self.network.untie()
-        self.average.untie()
-        self._prepare()
-
-    def start_from(self, network: MultiSequenceNet) -> None:
-        """Take over the weights of another network of the same shape."""
-        if network.config != self.config.network:
-            raise ValueError(f"The weights have the shape {network.config}, not {self.config.network}.")
+    def start_from(self, network: MultiSequenceNet, step: int = 0) -> None:
+        """Take over the weights of another network of the same shape, and go on from a step."""
         for own in (self.network, self.average):
-            own.untie()
             own.load_state_dict(network.state_dict())
-        self._prepare()
+        self.step = step
+        self.first = step
 
     def rate(self) -> float:
         """Return the learning rate of the current step: a short warm-up, a plateau, a line down to 0."""
         left = (self.config.steps - self.step) / (self.config.decay * self.config.steps)
-        since = self.step - self.untie_at if self.step >= self.untie_at else self.step
-        return self.config.learning_rate * max(0.0, min(1.0, left)) * min(1.0, (since + 1) / 30)
+        warm = min(1.0, (self.step - self.first + 1) / WARM_UP)
+        return self.config.learning_rate * max(0.0, min(1.0, left)) * warm
 
     def keep(self) -> Keep:
         """Return the sequence dropout of the current step."""
@@ -165,7 +146,7 @@ class Run:
             "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "step": self.step,
-            "tied": self.network.tied,
+            "first": self.first,
             "best": self.best,
             "stale": self.stale,
         }
@@ -182,10 +163,7 @@ class Run:
             It holds another network.
         """
         state = torch.load(path, weights_only=True, map_location=self.device)
-        self.step = int(state["step"])
-        # Weights that a run began with may have untied it early; old checkpoints do not say.
-        if self.network.tied and not state.get("tied", self.step <= self.untie_at):
-            self.untie()
+        self.step, self.first = int(state["step"]), int(state["first"])
         try:
             self.network.load_state_dict(state["network"])
         except RuntimeError as error:
@@ -194,7 +172,7 @@ class Run:
             ) from error
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
-        self.best, self.stale = float(state.get("best", self.best)), int(state.get("stale", 0))
+        self.best, self.stale = float(state["best"]), int(state["stale"])
 
     def learn(self, example: Example) -> float:
         """Take one step; returns the loss."""
@@ -203,15 +181,14 @@ class Run:
         # Whatever chance the network uses itself depends on the step alone, so that a resumed run is the same run.
         torch.manual_seed(self.config.seed * 1_000_003 + self.step)
         self.network.train()
-        if self.method.frozen:
-            self.network.encoders[T2SAG].eval()
         with torch.autocast(self.device.type, torch.bfloat16):
             logits = self.parallel(example.batch)
         loss = loss_of(logits, example, self.config.network.outputs)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip)
-        self.optimiser.step()
+        with held(self.network, T2SAG) if self.method.frozen else contextlib.nullcontext():
+            self.optimiser.step()
         # A young average would hold on to the random start.
         keep = min(self.config.average, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
@@ -228,6 +205,7 @@ def train(
     stop_at: int | None = None,
     device: torch.device | None = None,
     start: MultiSequenceNet | None = None,
+    begin_at: int = 0,
 ) -> Run:
     """Train until the last step, or until ``deadline`` (time.time()) or the step ``stop_at``.
 
@@ -238,6 +216,8 @@ def train(
     ----------
     start : MultiSequenceNet, optional
         Weights that a new run begins with.
+    begin_at : int
+        The step that it then begins with.
     """
     rank, world = _place()
     if config.batch % world:
@@ -249,23 +229,16 @@ def train(
         run.resume(checkpoint)
         log.info("resumed at step %d", run.step)
     elif start is not None:
-        run.start_from(start)
-    pool = Pool(
-        source.make,
-        config.seed * world + rank,
-        config.pool_width,
-        config.pool_per_step / world,
-        source.executor,
-    )
+        run.start_from(start, begin_at)
     last = config.steps if stop_at is None else min(stop_at, config.steps)
     with _Log(folder / "log.tsv", run.step) if rank == 0 else contextlib.nullcontext() as table:
         progress = Progress(run.step, last) if rank == 0 else None
         while run.step < last and (deadline is None or time.time() < deadline):
-            if run.network.tied and run.step == run.untie_at:
-                run.untie()
             began = time.perf_counter()
-            patches, draw = pool.take(run.step, config.batch // world)
-            example = source.collate(patches, draw, run.keep(), run.visible_only())
+            draw = Draw((config.seed * world + rank) * 1_000_003 + run.step)
+            example = source.collate(
+                source.take(draw, config.batch // world), draw, run.keep(), run.visible_only()
+            )
             loss = run.learn(example.to(run.device))
             score = _validate(run, source, folder) if run.step % config.validate_every == 0 else None
             if table and progress:
@@ -284,8 +257,19 @@ def train(
     return run
 
 
+@contextlib.contextmanager
+def held(network: MultiSequenceNet, slot: int) -> Iterator[None]:
+    """Keep the encoder of one sequence as it is, whatever happens to the others; encoders must share nothing."""
+    own = list(network.encoders.parameters())
+    before = [one.detach()[slot].clone() for one in own]
+    yield
+    with torch.no_grad():
+        for one, kept in zip(own, before, strict=True):
+            one[slot] = kept
+
+
 def _validate(run: Run, source: Source, folder: Path) -> float | None:
-    """Score the moving average; where it is the best so far, keep it in ``best.pt``, with an encoder for every slot."""
+    """Score the moving average; where it is the best so far, keep it in ``best.pt``."""
     if source.validate is None:
         return None
     run.average.eval()
@@ -295,9 +279,7 @@ def _validate(run: Run, source: Source, folder: Path) -> float | None:
     if score > run.best:
         run.best = score
         if _place()[0] == 0:
-            best = copy.deepcopy(run.average)
-            best.untie()
-            torch.save(best.state_dict(), folder / "best.pt")
+            torch.save(run.average.state_dict(), folder / "best.pt")
     return score
 
 

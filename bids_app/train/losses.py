@@ -1,4 +1,4 @@
-"""Losses: cross-entropy and soft Dice on what the sequences cover."""
+"""Losses: cross-entropy and soft Dice, where they count."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 from .samples import Example
 
-#: Weight of each output in the sum.
-WEIGHTS = {"lesion": 1.0, "cord": 0.3}
+#: Weight of each output in the sum, and of cross-entropy beside Dice.
+WEIGHTS = {"lesion": (1.0, 1.0), "cord": (0.3, 3.0), "grey": (0.2, 1.0)}
 
 
 def loss_of(logits: Tensor, example: Example, outputs: tuple[str, ...]) -> Tensor:
@@ -24,22 +24,21 @@ def loss_of(logits: Tensor, example: Example, outputs: tuple[str, ...]) -> Tenso
     """
     total = logits.new_zeros((), dtype=torch.float32)
     for channel, name in enumerate(outputs):
-        one, target = logits[:, channel].float(), example.target[:, channel]
-        total = total + WEIGHTS[name] * (
-            cross_entropy(one, target, example.seen[:, 0]) + dice(one, target, example.seen[:, 0])
-        )
+        one, target, counts = (x[:, channel].float() for x in (logits, example.target, example.weight))
+        weight, entropy = WEIGHTS[name]
+        total = total + weight * (entropy * cross_entropy(one, target, counts) + dice(one, target, counts))
     return total
 
 
-def cross_entropy(logits: Tensor, target: Tensor, seen: Tensor) -> Tensor:
-    """Return 3 times the mean cross-entropy over covered voxels: lesions fill few of them."""
+def cross_entropy(logits: Tensor, target: Tensor, counts: Tensor) -> Tensor:
+    """Return the mean cross-entropy where it counts."""
     each = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    return 3 * (each * seen).sum() / seen.sum().clamp(min=1)
+    return (each * counts).sum() / counts.sum().clamp(min=1)
 
 
-def dice(logits: Tensor, target: Tensor, seen: Tensor) -> Tensor:
+def dice(logits: Tensor, target: Tensor, counts: Tensor) -> Tensor:
     """Return 1 - soft Dice over the whole batch, so that samples without a lesion count too."""
-    probability = torch.sigmoid(logits) * seen
-    target = target * seen
+    probability = torch.sigmoid(logits) * counts
+    target = target * counts
     overlap = (probability * target).sum()
     return 1 - (2 * overlap + 1) / (probability.sum() + target.sum() + 1)

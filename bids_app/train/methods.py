@@ -27,8 +27,6 @@ class Method:
         The encoder of T2Sag comes from ``--init`` and is not changed.
     apart_for : float
         Share of the steps in which samples show one sequence at a time: every encoder first learns alone.
-    shared_for : float
-        Share of the steps in which all sequences share one encoder, which then becomes one for each.
     """
 
     about: str
@@ -36,12 +34,11 @@ class Method:
     noise: float = 0.0
     frozen: bool = False
     apart_for: float = 0.0
-    shared_for: float = 0.0
 
     @property
     def starting_for(self) -> float:
         """Share of the steps that are an easier start: labels are limited to what the shown sequences show."""
-        return max(self.apart_for, self.shared_for)
+        return self.apart_for
 
 
 METHODS: dict[str, Method] = {
@@ -50,7 +47,6 @@ METHODS: dict[str, Method] = {
     "feature-augmentation": Method("T2Sag alone, with noise on the features", t2sag_only=True, noise=0.1),
     "frozen-encoder": Method("mean imputation around the frozen encoder of a T2Sag baseline", frozen=True),
     "pretrained-encoders": Method("mean imputation after every encoder learned alone", apart_for=0.4),
-    "shared-start": Method("mean imputation after all sequences shared one encoder", shared_for=0.4),
 }
 
 

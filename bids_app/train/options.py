@@ -84,19 +84,10 @@ def _add_network(how: argparse._ArgumentGroup) -> None:
     how.add_argument(
         "--method",
         default="mean-imputation",
-        help="mean-imputation, t2sag-baseline, feature-augmentation, frozen-encoder, pretrained-encoders or shared-start",
-    )
-    how.add_argument(
-        "--norm", choices=("weight", "instance"), help="normalisation layers (default: the task's)"
+        help="mean-imputation, t2sag-baseline, feature-augmentation, frozen-encoder or pretrained-encoders",
     )
     how.add_argument(
         "--channels", type=channels, metavar="N,N,...", help="features per level (default: the task's)"
-    )
-    how.add_argument(
-        "--intensity",
-        choices=("cord", "zscore"),
-        default="cord",
-        help="images relative to the cord's median, or as z-scores",
     )
     how.add_argument(
         "--impute",
@@ -116,17 +107,20 @@ def _add_learning(how: argparse._ArgumentGroup) -> None:
     how.add_argument(
         "--init", type=Path, metavar="WEIGHTS", help="begin with these weights (.safetensors), or 'shipped'"
     )
+    how.add_argument(
+        "--samples",
+        type=Path,
+        metavar="DIR",
+        help="simulated samples for the choice of the threshold are kept here, and found here by the next call",
+    )
     how.add_argument("--steps", type=int, default=1500, help="steps in all")
     how.add_argument("--batch", type=int, default=4, help="samples a step, in all processes together")
     how.add_argument("--rate", type=float, default=2e-3, help="learning rate")
     how.add_argument(
         "--average",
         type=float,
-        default=0.995,
+        default=0.999,
         help="weight of the past in the moving average of the weights; 0 for none",
-    )
-    how.add_argument(
-        "--untie-at", type=int, default=0, metavar="STEP", help="until then all sequences share one encoder"
     )
     how.add_argument(
         "--visible-until",
@@ -136,19 +130,26 @@ def _add_learning(how: argparse._ArgumentGroup) -> None:
         help="until then labels are limited to what the shown sequences show",
     )
     how.add_argument(
-        "--pool-per-step",
-        type=float,
-        default=1.5,
-        metavar="N",
-        help="new samples made each step; the others are used again",
-    )
-    how.add_argument(
-        "--samples",
+        "--ring",
         type=Path,
         metavar="DIR",
-        help="simulated samples are kept here, and found here by the next run",
+        help="samples on disk: made by one process all the time, used several times each (default: OUT/ring)",
     )
-    how.add_argument("--save-every", type=int, default=50, metavar="STEPS", help="steps between checkpoints")
+    how.add_argument(
+        "--keep",
+        type=int,
+        default=20_000,
+        metavar="N",
+        help="samples that are kept there; 20,000 take about 8 GB",
+    )
+    how.add_argument(
+        "--begin-at",
+        type=int,
+        default=0,
+        metavar="STEP",
+        help="with --init: the step that the weights have reached; the learning rate goes on from there",
+    )
+    how.add_argument("--save-every", type=int, default=200, metavar="STEPS", help="steps between checkpoints")
     how.add_argument(
         "--validate-every", type=int, default=250, metavar="STEPS", help="steps between validations"
     )
@@ -164,7 +165,6 @@ def _add_learning(how: argparse._ArgumentGroup) -> None:
 def _add_machine(machine: argparse._ArgumentGroup) -> None:
     machine.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     machine.add_argument("--threads", type=int, default=0, help="CPU threads of the network; 0: all")
-    machine.add_argument("--workers", type=int, default=0, help="processes that make samples ahead; 0: none")
     machine.add_argument(
         "--minutes", type=float, default=0, help="stop after this long; the next call goes on; 0: no limit"
     )

@@ -103,7 +103,7 @@ def _prepare(unit: Unit, masks: dict[Path, Path], crops: Path, localiser: list[L
     part = crops / f".{unit.name}.{os.getpid()}.npz"
     np.savez_compressed(
         part,
-        images=_relative(crop["images"], crop["coverage"], crop["cord"]).astype(np.float16),
+        images=relative(crop["images"], crop["coverage"], crop["cord"]).astype(np.float16),
         coverage=crop["coverage"],
         cord=crop["cord"].astype(np.float16),
         lesion=lesion,
@@ -114,7 +114,7 @@ def _prepare(unit: Unit, masks: dict[Path, Path], crops: Path, localiser: list[L
         {
             "participant": unit.participant,
             "sequences": list(prepared.sequences),
-            "slices": [_slices(fed[name].grid) for name in prepared.sequences],
+            "slices": [sliced(fed[name].grid) for name in prepared.sequences],
             "images": [fed[name].path.name for name in prepared.sequences],
             "masks": [mask.name for mask in masks.values()],
         },
@@ -132,7 +132,7 @@ def _in_crop(mask: Path, image: Path, prepared: Prepared, starts: NDArray[np.int
     return np.asarray(sampled >= 0.5)
 
 
-def _relative(
+def relative(
     crop: NDArray[np.float32], coverage: NDArray[np.bool_], cord: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """Scale each image so that the cord's median is 1: half precision then holds it."""
@@ -144,7 +144,7 @@ def _relative(
     return result
 
 
-def _slices(grid: space.Grid) -> tuple[int, float, float]:
+def sliced(grid: space.Grid) -> tuple[int, float, float]:
     """Return the axis of the common space across which an image's slices lie, its slice distance and its pixel size, mm."""
     spacing = grid.spacing_mm
     thick = int(np.argmax(spacing))

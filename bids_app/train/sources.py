@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import logging
-from concurrent.futures import Executor
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UsageError
+from .devices import is_first
 
 if TYPE_CHECKING:
     from ..model.network import MultiSequenceNet
@@ -26,38 +28,35 @@ def kept_samples(folder: Path | None, purpose: str, method: str, task: str = "le
     return folder and Path(folder, f"{purpose}-{'t2sag' if METHODS[method].t2sag_only else task}")
 
 
-def source_of(
-    options: argparse.Namespace, task: Task, crops: Path | None, executor: Executor | None
-) -> Source:
-    """Return where samples come from: the simulator, prepared crops, or both."""
-    from ..simulate.patches import PRESENCE, make_patch
+@contextmanager
+def source_of(options: argparse.Namespace, task: Task, crops: Path | None) -> Iterator[Source]:
+    """Yield where samples come from: the simulator, prepared crops, or both, by way of a ring on disk."""
+    from ..simulate.patches import PRESENCE, make_patch, shortened
     from .loop import Source
     from .methods import METHODS, T2SAG
-    from .samples import Kept, lesion_example
+    from .ring import Ring, filled
+    from .tasks import Shortened
 
-    make, collate, t2sag_only = task.make, task.collate, METHODS[options.method].t2sag_only
-    if options.task == "lesion":
-        collate = partial(lesion_example, intensity=options.intensity)
+    make, t2sag_only = task.make, METHODS[options.method].t2sag_only
     if t2sag_only:
         make = partial(make_patch, presence={**PRESENCE, "T2Sag": 1.0})
-    if folder := kept_samples(options.samples, "learning", options.method, options.task):
-        make = Kept(make, folder)
-    if crops is None:
-        return Source(make, collate, None, executor)
-    from .crops import CropSource, read_crops, split
-    from .validation import shown_by, voxel_dice
+    validate, held_back = None, ()
+    if crops is not None:
+        from .crops import CropSource, read_crops, split
+        from .validation import shown_by, voxel_dice
 
-    learning, held = split(read_crops(crops), options.validation_share, options.seed)
-    if t2sag_only:
-        learning = [crop for crop in learning if T2SAG in crop.whole.slots]
-    make = CropSource(tuple(learning), make, options.simulated)
-    patches = tuple(patch for crop in held for patch in crop.windows())
-    log.info("%d crops to learn from, %d held back for validation", len(learning), len(held))
-
-    def validate(network: MultiSequenceNet) -> float:
-        return voxel_dice(network, patches, shown_by(options.method))
-
-    return Source(make, collate, validate if patches else None, executor, patches)
+        learning, held = split(read_crops(crops), options.validation_share, options.seed)
+        if t2sag_only:
+            learning = [crop for crop in learning if T2SAG in crop.whole.slots]
+        make = CropSource(tuple(learning), make, options.simulated)
+        held_back = tuple(patch for crop in held for patch in crop.windows())
+        log.info("%d crops to learn from, %d held back for validation", len(learning), len(held))
+        if held_back:
+            short = tuple(shortened(patch, task.network.along) for patch in held_back)
+            validate = partial(voxel_dice, patches=short, keep=shown_by(options.method))
+    ring = Ring(options.ring or options.out / "ring", options.keep, options.seed)
+    with filled(ring, Shortened(make, task.network.along)) if is_first() else nullcontext():
+        yield Source(ring.take, task.collate, validate, held_back)
 
 
 def start_of(options: argparse.Namespace, config: TrainConfig) -> MultiSequenceNet | None:

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from functools import partial
 
 from ..model.network import NetworkConfig
-from ..sequences import SLOTS
+from ..sequences import DARK, SLOTS
 from ..simulate.contrast import VISIBILITY
 from ..simulate.draw import Draw
 from ..simulate.nothing import make_cord_patch
 from ..simulate.overview import make_overview
-from ..simulate.patches import PRESENCE, Patch, make_patch
+from ..simulate.patches import PRESENCE, Patch, make_patch, shortened
+from ..space import SPACING_MM
 from .samples import Example, Keep, cord_example, lesion_example
 
 #: T1w is acquired seldom and shows few lesions: its encoder would hardly ever see one.
@@ -20,10 +21,25 @@ make_lesion_patch = partial(
     make_patch, presence={**PRESENCE, "T1": 0.35}, visibility={**VISIBILITY, "T1": 0.5}
 )
 
+#: The lesion model works at 1 mm along the cord; so do the samples that it learns from.
+ALONG = 2
+
+
+@dataclass(frozen=True)
+class Shortened:
+    """Makes patches as ``make`` does, with ``along`` neighbours along the cord taken together."""
+
+    make: Callable[[int], Patch]
+    along: int
+
+    def __call__(self, seed: int) -> Patch:
+        """Make one."""
+        return shortened(self.make(seed), self.along)
+
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """A network, what it learns from, and how a batch of it looks."""
+    """A network, what it learns from, and how a batch of it looks (whose samples are already as short as the network wants them)."""
 
     network: NetworkConfig
     make: Callable[[int], Patch]
@@ -34,19 +50,19 @@ class Task:
 TASKS: dict[str, Task] = {
     "lesion": Task(
         # Half of the cost lies at full resolution, where little is to be learned: hence few channels there.
-        NetworkConfig(len(SLOTS), (8, 16, 64, 128), ("lesion", "cord"), norm="weight", stem=1),
+        NetworkConfig(len(SLOTS), (16, 32, 96, 160), ("lesion", "cord", "grey"), along=ALONG, dark=DARK),
         make_lesion_patch,
-        lesion_example,
+        partial(lesion_example, spacing_mm=ALONG * SPACING_MM),
         "lesions (and the cord) in the common space, from any subset of sequences",
     ),
     "cord": Task(
-        NetworkConfig(1, (12, 24, 48), ("cord",), intensity="zscore"),
+        NetworkConfig(1, (16, 32, 64), ("cord",), intensity="zscore"),
         make_cord_patch,
         cord_example,
         "the cord in a 24 mm crop at 0.5 mm, from one image of any sequence",
     ),
     "overview": Task(
-        NetworkConfig(1, (12, 24, 48, 64), ("cord",), intensity="zscore"),
+        NetworkConfig(1, (16, 32, 64, 96), ("cord",), intensity="zscore"),
         make_overview,
         cord_example,
         "where the cord is in a whole image at 2 mm, from one image of any sequence",

@@ -121,7 +121,7 @@ def predict(network: MultiSequenceNet, patch: Patch, seed: int, keep: Keep) -> M
     device = next(network.parameters()).device
     with torch.inference_mode():
         probability = torch.sigmoid(network(example.to(device).batch)[0, 0]).float().cpu().numpy()
-    zone = cord_zone(example.target[0, 1].numpy()) & (example.seen[0, 0].numpy() > 0)
+    zone = cord_zone(example.target[0, 1].numpy()) & (example.weight[0, 1].numpy() > 0)
     covering = example.batch.coverage[:, 0].numpy().sum(axis=0)[zone]
     several = bool(covering.size and np.median(covering) > 1)
     return Map(probability * zone, example.target[0, 0].numpy() > 0.5, several)
