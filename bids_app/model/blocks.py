@@ -110,8 +110,8 @@ class SequenceConv(nn.Module):
 class Stem(nn.Module):
     """The first convolution: every sequence has its own.
 
-    All begin alike, but for the sign in sequences whose lesions are dark: kernels that the encoders share then see lesions and fluid
-    as they do in T2-weighted images.
+    All begin alike, but for the sign in sequences whose lesions are dark: kernels that the encoders share then see
+    lesions and fluid as they do in T2-weighted images.
 
     Parameters
     ----------

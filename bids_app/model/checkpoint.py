@@ -52,12 +52,15 @@ def load(path: Path) -> Weights:
             name: tuple(value) if isinstance(value, list) else value
             for name, value in card.record["network"].items()
         }
-        if "norm" in shape:
-            network = legacy.MultiSequenceNet(legacy.NetworkConfig(**shape))
-        else:
-            network = MultiSequenceNet(NetworkConfig(**shape))
+        network = _built(shape)
         network.load_state_dict({name: value.float() for name, value in load_file(path).items()})
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise unusable(path, error) from error
     network.eval()
     return Weights(network, card)
+
+
+def _built(shape: dict[str, Any]) -> MultiSequenceNet:
+    if "norm" in shape:
+        return legacy.MultiSequenceNet(legacy.NetworkConfig(**shape))  # type: ignore[return-value]
+    return MultiSequenceNet(NetworkConfig(**shape))

@@ -15,7 +15,7 @@ from ..sequences import SLOTS
 from ..simulate.cohorts import Member, walsh2024
 from ..simulate.contrast import VISIBILITY
 from ..simulate.patches import Patch, make_patch
-from ..train.samples import read_patch, write_patch
+from ..train.store import read_sample, write_sample
 
 #: Far from the seeds of training samples and of each other.
 TRAINING_SEED, TEST_SEED = 20_000_000_000, 21_000_000_000
@@ -60,13 +60,13 @@ def people(
     """
     folder = root / f"{purpose}-{len(members)}-{length}"
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{number:04d}.npz" for number in range(len(members))]
+    paths = [folder / f"{number:04d}.safetensors" for number in range(len(members))]
     missing = [number for number, path in enumerate(paths) if not path.exists()]
     jobs = [(paths[number], members[number], seed + number) for number in missing]
     if missing:
         with process_pool(workers) as pool:
             list(pool.map(partial(_make, visibility=visibility, length=length), jobs, chunksize=2))
-    return [Person(member.cohort, read_patch(path)) for path, member in zip(paths, members, strict=True)]
+    return [Person(member.cohort, read_sample(path)) for path, member in zip(paths, members, strict=True)]
 
 
 def _make(job: tuple[Path, Member, int], visibility: str, length: int) -> None:
@@ -74,4 +74,4 @@ def _make(job: tuple[Path, Member, int], visibility: str, length: int) -> None:
     path, member, seed = job
     presence = {name: float(name in member.sequences) for name in SLOTS}
     patch = make_patch(seed, length, len(SLOTS), presence=presence, visibility=CHANCES[visibility])
-    write_patch(path, patch)
+    write_sample(path, patch)

@@ -65,8 +65,7 @@ class Plan:
     def config(self) -> TrainConfig:
         """What all runs have in common."""
         return TrainConfig(
-            replace(TASKS["lesion"].network, channels=self.channels), self.steps, batch=self.batch,
-            pool_per_step=float(self.batch), save_every=100,
+            replace(TASKS["lesion"].network, channels=self.channels, along=1), self.steps, batch=self.batch, save_every=100,
         )  # fmt: skip
 
     @property
@@ -175,24 +174,25 @@ def _run(job: Job, plan: Plan) -> None:
         TrainingCrop(f"{number:04d}", person.patch, ()) for number, person in enumerate(_cohort[key])
     )
     config = replace(plan.config, method=job.method, seed=job.seed)
-    config = replace(config, network=replace(config.network, noise=METHODS[job.method].noise))
+    # Encoders of their own for all methods.
+    network = replace(config.network, noise=METHODS[job.method].noise, sharing="nothing")
+    config = replace(config, network=network)
     start = None
     if METHODS[job.method].frozen:
         start = checkpoint.load(Job(job.visibility, BASELINE, job.seed).weights(plan)).network
     # A lesion in every sample of a cord that has any: a run is short.
-    source = Source(CropSource(crops, _none, 0.0, anywhere=False), lesion_example)
+    make = CropSource(crops, _none, 0.0, anywhere=False)
+    source = Source(lambda draw, count: [make(draw.integer(0, 2**40)) for _ in range(count)], lesion_example)
     job.begin(plan)
     log.info("%s, %s, seed %d", job.visibility, job.method, job.seed)
     done = train(config, source, job.folder(plan), device=torch.device(plan.device), start=start)
-    network = done.average.cpu()
-    network.untie()
     card = {
         "name": f"{job.method}, seed {job.seed}",
         "data": "simulated cohort",
         "steps": plan.steps,
         "batch": plan.batch,
     }
-    checkpoint.save(job.weights(plan), network, card)
+    checkpoint.save(job.weights(plan), done.average.cpu(), card)
     (job.folder(plan) / "checkpoint.pt").unlink(missing_ok=True)
 
 

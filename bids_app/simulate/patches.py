@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -263,18 +264,18 @@ def sample(image: Tensor, stack: Stack, points: Tensor) -> tuple[Tensor, Tensor]
 
 
 def shortened(patch: Patch, along: int) -> Patch:
-    """Return a patch with ``along`` neighbours along the cord taken together: means where there are data, lesions where one is."""
+    """Return a patch with ``along`` neighbours along the cord taken together: means of the data, lesions where one is."""
 
-    def pairs(array: NDArray[np.generic]) -> NDArray[np.generic]:
+    def parts(array: NDArray[Any]) -> NDArray[Any]:
         return array.reshape(*array.shape[:-1], -1, along)
 
-    covered = pairs(patch.coverage)
-    total = (pairs(patch.images).astype(np.float32) * covered).sum(-1)
+    covered = parts(patch.coverage)
+    total = (parts(patch.images).astype(np.float32) * covered).sum(-1)
     return Patch(
         images=(total / np.maximum(covered.sum(-1), 1)).astype(np.float16),
-        coverage=covered.any(-1),
+        coverage=np.asarray(covered.any(-1)),
         slots=patch.slots,
-        visible=pairs(patch.visible).any(-1),
-        cord=pairs(patch.cord).mean(-1, dtype=np.float32).astype(np.float16),
-        grey=None if patch.grey is None else pairs(patch.grey).mean(-1, dtype=np.float32).astype(np.float16),
+        visible=np.asarray(parts(patch.visible).any(-1)),
+        cord=parts(patch.cord).mean(-1, dtype=np.float32).astype(np.float16),
+        grey=None if patch.grey is None else parts(patch.grey).mean(-1, dtype=np.float32).astype(np.float16),
     )

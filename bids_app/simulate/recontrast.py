@@ -70,8 +70,8 @@ def _levels(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return level and slope of each cluster.
 
-    What lies between cord and fluid is their mixture, or fluid of other flow, and stays so; what is darker than the cord lies outside
-    the canal and may become anything.
+    What lies between cord and fluid is their mixture, or fluid of other flow, and stays so; what is darker than the cord
+    lies outside the canal and may become anything.
     """
     palette = PALETTES[name]
     new_fluid = draw.uniform(*palette.csf)

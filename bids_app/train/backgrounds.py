@@ -132,7 +132,7 @@ def _moved(channels: Tensor, matrix: Tensor) -> Tensor:
 def _thickened(
     image: NDArray[np.float32], covered: NDArray[np.bool_], slices: Slices, name: str, draw: Draw
 ) -> tuple[NDArray[np.float32], Slices]:
-    """Average an image over thicker slices, in the plane that its sequence is mostly acquired in, and interpolate between them."""
+    """Average an image over thicker slices, in the usual plane of its sequence, and interpolate between them."""
     axis = 2 if name in ("T2starAx", "T2Ax") else 0
     if slices.axis != axis and slices.thickness_mm > 1.5 * slices.pixel_mm:
         axis = slices.axis

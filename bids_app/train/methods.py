@@ -36,6 +36,11 @@ class Method:
     apart_for: float = 0.0
 
     @property
+    def sharing(self) -> str:
+        """What the encoders share, see `NetworkConfig`: one that is frozen, learns alone or becomes frozen shares nothing."""
+        return "nothing" if self.frozen or self.t2sag_only or self.apart_for else "kernels"
+
+    @property
     def starting_for(self) -> float:
         """Share of the steps that are an easier start: labels are limited to what the shown sequences show."""
         return self.apart_for

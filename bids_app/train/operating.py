@@ -20,8 +20,8 @@ from ..model import checkpoint
 from ..model.network import MultiSequenceNet
 from ..simulate.patches import PRESENCE, Patch, make_patch
 from .methods import METHODS
-from .samples import Kept
 from .sources import kept_samples
+from .store import Kept
 from .validation import Map, Point, measure, predict, shown_by, together
 
 #: False lesions that are tolerated in a lesion-free sample of 32 mm. Simulated samples are noisier and stranger than most scans:

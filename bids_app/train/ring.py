@@ -1,8 +1,8 @@
 """A ring of samples on disk: one process makes them, another learns from them.
 
-Making a sample costs about as much as two or three visits of the network. So samples are kept and each is used several times, with
-other sequences dropped and other mirrors; the oldest are replaced all the time. The ring outlives a run: the next one learns from
-what is there at once.
+Making a sample costs about as much as two or three visits of the network. So samples are kept and each is used several
+times, with other sequences dropped and other mirrors; the oldest are replaced all the time. The ring outlives a run: the next one
+learns from what is there at once.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ def kept_samples(folder: Path | None, purpose: str, method: str, task: str = "le
 @contextmanager
 def source_of(options: argparse.Namespace, task: Task, crops: Path | None) -> Iterator[Source]:
     """Yield where samples come from: the simulator, prepared crops, or both, by way of a ring on disk."""
-    from ..simulate.patches import PRESENCE, make_patch, shortened
+    from ..simulate.patches import PRESENCE, Patch, make_patch, shortened
     from .loop import Source
     from .methods import METHODS, T2SAG
     from .ring import Ring, filled
@@ -40,7 +40,7 @@ def source_of(options: argparse.Namespace, task: Task, crops: Path | None) -> It
     make, t2sag_only = task.make, METHODS[options.method].t2sag_only
     if t2sag_only:
         make = partial(make_patch, presence={**PRESENCE, "T2Sag": 1.0})
-    validate, held_back = None, ()
+    validate, held_back = None, tuple[Patch, ...]()
     if crops is not None:
         from .crops import CropSource, read_crops, split
         from .validation import shown_by, voxel_dice
@@ -55,7 +55,8 @@ def source_of(options: argparse.Namespace, task: Task, crops: Path | None) -> It
             short = tuple(shortened(patch, task.network.along) for patch in held_back)
             validate = partial(voxel_dice, patches=short, keep=shown_by(options.method))
     ring = Ring(options.ring or options.out / "ring", options.keep, options.seed)
-    with filled(ring, Shortened(make, task.network.along)) if is_first() else nullcontext():
+    making = filled(ring, Shortened(make, task.network.along)) if is_first() else nullcontext()
+    with making:
         yield Source(ring.take, task.collate, validate, held_back)
 
 

@@ -39,7 +39,7 @@ class Shortened:
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """A network, what it learns from, and how a batch of it looks (whose samples are already as short as the network wants them)."""
+    """A network, what it learns from, and how a batch of it looks."""
 
     network: NetworkConfig
     make: Callable[[int], Patch]
