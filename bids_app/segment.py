@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -69,9 +70,10 @@ class Segmenter:
     ) -> None:
         self.device = device
         self.weights = checkpoint.load(weights or SHIPPED / "lesion.safetensors")
-        if self.weights.network.config.outputs[0] != "lesion" or self.weights.network.config.slots != len(
-            SLOTS
-        ):
+        config = self.weights.network.config
+        #: The sequences that the weights know: the first of the table, all of it or what it was when they learned.
+        self.sequences = SLOTS[: config.slots]
+        if config.outputs[0] != "lesion" or config.slots > len(SLOTS):
             raise EnvironmentFault(
                 f"The weights {self.weights.card.name} are not a lesion model for the sequences {', '.join(SLOTS)}."
             )
@@ -137,6 +139,7 @@ class Segmenter:
         """
         if probability is None:
             probability = self.probability(crop)
+        crop = self._known(crop)
         probability = probability * cord_zone(crop.cord)
         return probability, *find_lesions(probability, crop, self.operating, first_index)
 
@@ -150,6 +153,7 @@ class Segmenter:
 
     def probabilities(self, crops: Sequence[Crop]) -> list[NDArray[np.float32]]:
         """Return the `probability` of several crops, whose windows a GPU takes together."""
+        crops = [self._known(crop) for crop in crops]
         cuts = [cut_windows(crop, self.weights.network.config.intensity) for crop in crops]
         samples = [sample for cut in cuts for sample in cut.samples if sample is not None]
         found = iter(self.predictor(samples))
@@ -158,6 +162,29 @@ class Segmenter:
             * crop.coverage.any(axis=0)
             for cut, crop in zip(cuts, crops, strict=True)
         ]
+
+    def _known(self, crop: Crop) -> Crop:
+        """Return a crop without the sequences that the weights do not know.
+
+        Raises
+        ------
+        UnitError
+            None is left.
+        """
+        rows = [row for row, name in enumerate(crop.sequences) if name in self.sequences]
+        if len(rows) == len(crop.sequences):
+            return crop
+        if not rows:
+            raise UnitError(
+                f"The weights know no {' and no '.join(crop.sequences)}.",
+                f"They know {', '.join(self.sequences)}: choose others with --weights.",
+            )
+        return replace(
+            crop,
+            images=crop.images[rows],
+            coverage=crop.coverage[rows],
+            sequences=tuple(crop.sequences[row] for row in rows),
+        )
 
     def supported(
         self, crop: Crop, instances: NDArray[np.int32], lesions: Sequence[Lesion]
@@ -168,6 +195,7 @@ class Segmenter:
         """
         if not lesions:
             return ()
+        crop = self._known(crop)
         variants = support.variants_of(crop.sequences)
         values = self._means(crop, instances, lesions, variants)
         calibration = self.weights.card.calibration

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,9 +10,9 @@ from bids_app.cards import SHIPPED
 from bids_app.errors import EnvironmentFault
 from bids_app.files import checksum
 from bids_app.model import checkpoint
-from bids_app.model.blocks import CoveredInstanceNorm, convolve
+from bids_app.model.blocks import convolve
 from bids_app.model.imputation import MeanImputation, SlotFeatures
-from bids_app.model.network import Batch, MultiSequenceNet, NetworkConfig
+from bids_app.model.network import Batch, MultiSequenceNet, NetworkConfig, shortened
 
 CONFIG = NetworkConfig(6, (4, 8, 12), ("lesion", "cord"))
 SIZE = (8, 8, 16)
@@ -55,29 +56,77 @@ def test_fast_fusion_equals_concatenation_with_means(present, partial):
     if partial:
         for n, s in enumerate(present):
             available[s][..., n:] = torch.rand(1)
-    items = [SlotFeatures(s, torch.tensor([0]), features[s], available[s]) for s in present]
+    torch.nn.init.normal_(fusion.weight)
+    items = SlotFeatures(
+        torch.tensor(present),
+        torch.zeros(len(present), dtype=torch.long),
+        torch.cat([features[s] for s in present]),
+        torch.cat([available[s] for s in present]),
+    )
     torch.testing.assert_close(
         fusion(items, 1), naive_fusion(fusion, features, available), atol=1e-4, rtol=1e-4
     )
 
 
-def test_absent_encoders_are_not_run_and_get_no_gradient(network):
-    def forbid(*_):
-        raise AssertionError("an absent sequence's encoder was run")
-
-    for slot in (1, 3, 4, 5):
-        network.encoders[slot].register_forward_hook(forbid)
-    network(batch_of((0, 2))).sum().backward()
-    assert all(p.grad is None for slot in (1, 3, 4, 5) for p in network.encoders[slot].parameters())
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.encoders[2].stem.parameters())
+def of_slot(network: MultiSequenceNet, slot: int) -> list[torch.nn.Parameter]:
+    """Return the parameters that hold something of one sequence, whatever else they hold."""
+    return [p for p in network.encoders.parameters() if len(p) == network.config.slots]
 
 
-def test_one_sequence_does_not_depend_on_other_encoders(network):
+@pytest.mark.parametrize("sharing", ["kernels", "nothing"])
+def test_absent_encoders_get_no_gradient(sharing):
+    torch.manual_seed(0)
+    network = MultiSequenceNet(replace(CONFIG, sharing=sharing))
+    network(batch_of((0, 2))).square().sum().backward()
+    for parameter in of_slot(network, 0):
+        rows = parameter.grad.flatten(1).abs().sum(dim=1)
+        assert (rows[[1, 3, 4, 5]] == 0).all()
+        assert (rows[[0, 2]] > 0).all()
+
+
+@pytest.mark.parametrize("sharing", ["kernels", "nothing"])
+def test_one_sequence_does_not_depend_on_other_encoders(sharing):
+    torch.manual_seed(0)
+    network = MultiSequenceNet(replace(CONFIG, sharing=sharing)).eval()
     before = network(batch_of((0,)))
-    for slot in range(1, 6):
-        for parameter in network.encoders[slot].parameters():
-            torch.nn.init.normal_(parameter)
-    torch.testing.assert_close(network(batch_of((0,))), before)
+    with torch.no_grad():
+        for parameter in of_slot(network, 0):
+            parameter[1:] = torch.randn_like(parameter[1:])
+        torch.testing.assert_close(network(batch_of((0,))), before)
+        of_slot(network, 0)[0][0] += torch.randn_like(of_slot(network, 0)[0][0])
+    assert (network(batch_of((0,))) - before).abs().max() > 1e-4
+
+
+def test_sequences_with_dark_lesions_begin_with_the_sign_turned():
+    torch.manual_seed(0)
+    network = MultiSequenceNet(replace(CONFIG, dark=(3,))).eval()
+    bright, dark = batch_of((0,)), batch_of((3,))
+    turned = Batch(-bright.images, bright.coverage, (3,), (0,), 1)
+    torch.testing.assert_close(network(turned), network(bright), atol=1e-5, rtol=1e-4)
+    assert (network(dark) - network(bright)).abs().max() > 1e-3
+
+
+def test_the_network_may_take_neighbours_along_the_cord_together(network):
+    short = MultiSequenceNet(replace(CONFIG, along=2)).eval()
+    short.load_state_dict(network.state_dict())
+    base = batch_of((0, 2))
+    assert short(base).shape == network(base).shape
+    pooled = Batch(
+        torch.nn.functional.avg_pool3d(base.images, (1, 1, 2)),
+        base.coverage[..., ::2],
+        base.slot,
+        base.owner,
+        1,
+    )
+    expected = torch.nn.functional.interpolate(network(pooled), scale_factor=(1, 1, 2), mode="trilinear")
+    torch.testing.assert_close(short(base), expected, atol=1e-5, rtol=1e-4)
+    # What is not covered takes no part in a mean.
+    cover = base.coverage.clone()
+    cover[0, ..., 1::2] = 0
+    half = Batch(base.images * cover, cover, base.slot, base.owner, 1)
+    images, covered = shortened(half, 2)
+    torch.testing.assert_close(images[0], half.images[0, ..., ::2])
+    assert (covered == 1).all()
 
 
 def test_every_available_sequence_matters(network):
@@ -104,34 +153,14 @@ def test_samples_of_a_batch_do_not_mix(network):
     torch.testing.assert_close(network(both), torch.cat([network(one), network(two)]), atol=1e-5, rtol=1e-4)
 
 
-def test_uncovered_voxels_have_no_influence(network):
+def test_nothing_is_seen_where_no_sequence_has_data(network):
     cover = torch.ones((2, 1, *SIZE))
-    cover[1, ..., 8:] = 0
+    cover[..., 8:] = 0
     base = batch_of((0, 2), coverage=cover)
     base.images.mul_(cover)
-    row = CoveredInstanceNorm(3)
-    x = torch.randn(2, 3, *SIZE)
-    y = x.clone()
-    y[1, ..., 8:] = 100.0
-    torch.testing.assert_close(row(x, cover), row(y, cover))
+    far = network(base)[..., 12:]
+    assert (far == network.decoder.head.bias[None, :, None, None, None]).all()
     assert torch.isfinite(network(base)).all()
-
-
-def test_norm_with_full_coverage_is_instance_norm():
-    norm = CoveredInstanceNorm(3)
-    x = torch.randn(2, 3, *SIZE)
-    torch.testing.assert_close(norm(x, None), norm(x, torch.ones(2, 1, *SIZE)), atol=1e-4, rtol=1e-4)
-
-
-def test_untie_copies_the_shared_encoder():
-    torch.manual_seed(0)
-    network = MultiSequenceNet(CONFIG, tied=True).eval()
-    before = network(batch_of((1, 4)))
-    network.untie()
-    assert len(network.encoders) == 6
-    torch.testing.assert_close(network(batch_of((1, 4))), before, atol=1e-5, rtol=1e-4)
-    network.untie()
-    assert len(network.encoders) == 6
 
 
 def test_weights_come_back_and_changed_files_are_refused(tmp_path, network):

@@ -32,7 +32,7 @@ class Cramped(MultiSequenceNet):
 @pytest.fixture
 def network() -> Cramped:
     torch.manual_seed(0)
-    return Cramped(NetworkConfig(6, (4, 8, 12), ("lesion", "cord"), norm="weight", stem=1)).eval()
+    return Cramped(NetworkConfig(6, (4, 8, 12), ("lesion", "cord"))).eval()
 
 
 @pytest.fixture

@@ -50,7 +50,7 @@ def test_slots_count_up_and_belong_to_one_name() -> None:
         assert slot_of(row.name) == row.slot
     assert sorted({row.slot for row in SEQUENCES}) == list(range(len(SLOTS)))
     with pytest.raises(ValueError, match="not in tuple"):
-        slot_of("PSIR")
+        slot_of("FLAIR")
 
 
 def test_rows_are_well_formed() -> None:

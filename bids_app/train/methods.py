@@ -71,7 +71,7 @@ class Dropout:
         Else: chance of a random subset.
     """
 
-    alone: float = 0.3
+    alone: float = 0.35
     single: float = 0.3
     without: float = 0.2
     subset: float = 0.4
