@@ -103,7 +103,7 @@ def test_a_full_disk_under_the_samples_is_said_so(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(EnvironmentFault, match="disk under .* is full"):
+    with pytest.raises(EnvironmentFault, match=r"disk under .* is full"):
         write_sample(tmp_path / "a.safetensors", tiny_patch(1))
     assert not list(tmp_path.iterdir())
 

@@ -1,6 +1,7 @@
-"""``python -m bids_app.accuracy.prepare DATA OUT``: crops of the development scans that the lesion model may learn from.
+"""``python -m bids_app.accuracy.prepare DATA OUT``: the development scans that may be learned from, ready for training.
 
-``OUT`` is a folder for ``mscord-train --crops``. Test people, and those on whom settings are chosen, are not among them.
+``OUT/crops`` is for the lesion model (``mscord-train --crops``), ``OUT/overview`` and ``OUT/cord`` are for the two stages of the
+localiser (``--scans``). Test people, and those on whom settings are chosen, are not among them.
 """
 
 from __future__ import annotations
@@ -13,11 +14,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from .. import cord, images, resample, space
 from ..files import write_json
 from ..localise import Localiser
 from ..train.prepare import relative, sliced
+
+#: Spacing of whole scans for the overview, and how much of the surroundings of the cord the second stage needs.
+OVERVIEW_FILE_MM, NEAR_MM = 1.0, 40.0
 
 
 @dataclass(frozen=True)
@@ -53,17 +58,58 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     options = parser.parse_args(argv)
-    options.out.mkdir(parents=True, exist_ok=True)
+    for name in ("crops", "overview", "cord"):
+        (options.out / name).mkdir(parents=True, exist_ok=True)
     localiser = Localiser(torch.device("cpu"))
     for source in SOURCES:
-        write_crop(options.data, source, options.out, localiser)
+        volume, grid = images.read_volume(_raw(options.data, source.stem))
+        mask, manual = _cord(options.data, source.cord_of or source.stem, localiser)
+        write_crop(options.out / "crops", source, volume, mask, grid)
+        write_scan(options.out / "overview" / f"{source.stem}.npz", volume, mask, grid, OVERVIEW_FILE_MM)
+        if manual:
+            write_scan(
+                options.out / "cord" / f"{source.stem}.npz", volume, mask, grid, space.SPACING_MM, NEAR_MM
+            )
     return 0
 
 
-def write_crop(data: Path, source: Source, out: Path, localiser: Localiser) -> None:
+def write_scan(
+    path: Path,
+    volume: NDArray[np.float32],
+    mask: NDArray[np.bool_],
+    grid: space.Grid,
+    spacing_mm: float,
+    near_mm: float = np.inf,
+) -> None:
+    """Write a scan and its cord on an isotropic grid, as far as it lies within ``near_mm`` of the cord in plane."""
+    common = images.common_grid(grid, spacing_mm)
+    where = np.round(common.to_index(grid.to_mm(np.argwhere(mask).astype(float))))
+    reach = near_mm / spacing_mm
+    low = np.maximum(where.min(axis=0)[:2] - reach, 0).astype(int)
+    high = np.minimum(where.max(axis=0)[:2] + reach + 1, common.shape[:2]).astype(int)
+    sides = [np.arange(a, b) for a, b in zip((*low, 0), (*high, common.shape[2]), strict=True)]
+    index = np.stack(np.meshgrid(*sides, indexing="ij"), axis=-1).astype(float)
+    at = grid.to_index(common.to_mm(index))
+    covered = np.all((at >= -0.5) & (at <= np.array(grid.shape) - 0.5), axis=-1)
+    finer = np.maximum(spacing_mm / grid.spacing_mm / 2 - 0.5, 0)
+    smooth, share = (ndimage.gaussian_filter(one.astype(np.float32), finer) for one in (volume, mask))
+    image, cord_share = (
+        ndimage.map_coordinates(one, np.moveaxis(at, -1, 0), order=1, mode="nearest")
+        for one in (smooth, share)
+    )
+    np.savez_compressed(
+        path,
+        image=(image / np.median(volume[mask])).clip(0, 60).astype(np.float16),
+        cord=(cord_share * covered).astype(np.float16),
+        covered=covered,
+        spacing_mm=spacing_mm,
+    )
+
+
+def write_crop(
+    out: Path, source: Source, volume: NDArray[np.float32], mask: NDArray[np.bool_], grid: space.Grid
+) -> None:
     """Write the crop of one scan, with no lesion in it."""
-    volume, grid = images.read_volume(_raw(data, source.stem))
-    mask = _cord(data, source.cord_of or source.stem, localiser)
     common = images.common_grid(grid)
     starts = space.crop_starts(cord.crop_centres(mask, grid, common))
     image, coverage = resample.to_crop(volume, grid, starts, common, np.eye(4))
@@ -87,12 +133,12 @@ def _raw(data: Path, stem: str) -> Path:
     return next(path for path in sorted(data.rglob(f"{stem}.nii.gz")) if "derivatives" not in path.parts)
 
 
-def _cord(data: Path, stem: str, localiser: Localiser) -> NDArray[np.bool_]:
-    """Return the manual cord mask of a scan, or the one that the localiser finds."""
+def _cord(data: Path, stem: str, localiser: Localiser) -> tuple[NDArray[np.bool_], bool]:
+    """Return the manual cord mask of a scan, or the one that the localiser finds, and whether it is the former."""
     manual = sorted(data.rglob(f"{stem}_label-SC_seg.nii.gz"))
     if manual:
-        return images.read_mask(manual[0])[0]
-    return localiser(*images.read_volume(_raw(data, stem))) > 0
+        return images.read_mask(manual[0])[0], True
+    return localiser(*images.read_volume(_raw(data, stem))) > 0, False
 
 
 if __name__ == "__main__":

@@ -81,6 +81,12 @@ _ANY = Palette(
     muscle=(0.1, 1.2), ligament=(0.05, 0.6), lesion=(0.0, 0.0),
 )  # fmt: skip
 
+#: Gradient echoes whose contrast is poor.
+_POOR = Palette(
+    grey=(1.0, 1.15), csf=(0.85, 1.25), bone=(0.1, 0.9), disc=(0.5, 1.3), fat=(0.8, 2.8),
+    muscle=(0.6, 1.2), ligament=(0.2, 0.8), lesion=(0.0, 0.0),
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Levels:
@@ -114,9 +120,12 @@ def draw_levels(draw: Draw, sequence: str, odd: bool = True) -> Levels:
 
 
 def any_levels(draw: Draw, sequence: str) -> Levels:
-    """Draw levels for a localiser: often the sequence's own, else any in which cord and fluid differ."""
-    if draw.chance(0.6):
+    """Draw levels for a localiser: often the sequence's own, else any, in which cord and fluid may hardly differ."""
+    if draw.chance(0.5):
         return draw_levels(draw, sequence)
+    if draw.chance(0.35):
+        # Gradient echoes with little weighting, with or without magnetisation transfer: only grey matter and fat stand out.
+        return _levels(draw, _POOR, draw.uniform(0.85, 1.25))
     csf = draw.log_uniform(0.12, 0.8) if draw.chance(0.45) else draw.log_uniform(1.2, 4.0)
     return _levels(draw, _ANY, csf)
 

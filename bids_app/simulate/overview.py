@@ -83,6 +83,12 @@ def _field_of_view(
             cut_low[axis] = draw.uniform(0, max(0.0, float(-low[axis]) - 12))
         if draw.chance(0.45):
             cut_high[axis] = draw.uniform(0, max(0.0, float(high[axis]) - 12))
+    if coarse.plane == AXIAL and draw.chance(0.4):
+        # A short stack, with the cord somewhere in it.
+        length = draw.uniform(8, 40)
+        middle = draw.uniform(float(low[2]) + length, float(high[2]) - length)
+        cut_low[2] = max(0.0, middle - length / 2 - float(low[2]))
+        cut_high[2] = max(0.0, float(high[2]) - middle - length / 2)
     if coarse.plane != AXIAL and coarse.plane != ISOTROPIC:
         thick = draw.uniform(18, 45)
         cut_low[0], cut_high[0] = max(0.0, float(-low[0]) - thick), max(0.0, float(high[0]) - thick)

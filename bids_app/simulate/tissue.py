@@ -136,10 +136,10 @@ def _draw_nuclei(draw: Draw) -> Tensor:
 def _draw_vessels(draw: Draw) -> Tensor:
     """Draw carotid and jugular pairs, dark by flow or bright by inflow."""
     rows = []
-    for _ in range(draw.integer(0, 3)):
-        right, forward = draw.uniform(14, 42), draw.uniform(-2, 40)
-        radius = draw.uniform(1.5, 6)
-        level = draw.uniform(0, 0.4) if draw.chance(0.5) else draw.uniform(1, 4)
+    for _ in range(draw.integer(0, 4)):
+        right, forward = draw.uniform(12, 48), draw.uniform(-10, 42)
+        radius = draw.uniform(1.5, 7)
+        level = draw.uniform(0, 0.4) if draw.chance(0.4) else draw.uniform(0.8, 4)
         for side in (-1, 1):
             rows.append(
                 [

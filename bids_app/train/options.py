@@ -58,6 +58,12 @@ def _add_data(data: argparse._ArgumentGroup) -> None:
     )
     data.add_argument("--prepare-only", action="store_true", help="stop after preparing the dataset")
     data.add_argument(
+        "--scans",
+        type=Path,
+        metavar="DIR",
+        help="with --task cord or overview: prepared scans to learn from, too",
+    )
+    data.add_argument(
         "--simulated",
         type=float,
         default=0.5,

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from .tasks import Task
 
 log = logging.getLogger("bids_app")
+#: Of the two stages of the localiser: shape and spacing of a sample, and how far off its middle the cord may lie.
+WINDOWS = {
+    "overview": ((48, 56, 64), 2.0, (30.0, 36.0)),
+    "cord": ((48, 48, 64), 0.5, (7.0, 7.0)),
+}
 
 
 def kept_samples(folder: Path | None, purpose: str, method: str, task: str = "lesion") -> Path | None:
@@ -40,6 +45,10 @@ def source_of(options: argparse.Namespace, task: Task, crops: Path | None) -> It
     make, t2sag_only = task.make, METHODS[options.method].t2sag_only
     if t2sag_only:
         make = partial(make_patch, presence={**PRESENCE, "T2Sag": 1.0})
+    if options.scans:
+        from .scans import ScanSource, read_scans
+
+        make = ScanSource(read_scans(options.scans), make, options.simulated, *WINDOWS[options.task])
     validate, held_back = None, tuple[Patch, ...]()
     if crops is not None:
         from .crops import CropSource, read_crops, split
