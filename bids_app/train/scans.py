@@ -179,14 +179,14 @@ def _scanned(image: NDArray[np.float32], draw: Draw) -> NDArray[np.float32]:
     """Return an image with another coil and more noise."""
     knots = draw.gaussian(1, 1, 3, 3, 4)
     field = F.interpolate(knots, size=image.shape, mode="trilinear", align_corners=True)[0, 0].numpy()
-    image = image * np.exp(draw.uniform(0, 0.4) * field)
+    image = np.asarray(image * np.exp(draw.uniform(0, 0.4) * field), np.float32)
     if draw.chance(0.3):
         height = np.linspace(0, 1, image.shape[2])
         fall = 1 / (1 + np.exp((height - draw.uniform(-0.1, 0.5)) / draw.uniform(0.03, 0.15)))
-        image = image * (1 - draw.uniform(0.3, 0.95) * (fall if draw.chance(0.75) else fall[::-1]))
+        share = 1 - draw.uniform(0.3, 0.95) * (fall if draw.chance(0.75) else fall[::-1])
+        image = np.asarray(image * share, np.float32)
     if draw.chance(0.5):
         noise = draw.uniform(0.01, 0.12)
-        image = np.hypot(
-            image + noise * draw.gaussian(*image.shape).numpy(), noise * draw.gaussian(*image.shape).numpy()
-        )
+        real, imaginary = (noise * draw.gaussian(*image.shape).numpy() for _ in range(2))
+        return np.asarray(np.hypot(image + real, imaginary), np.float32)
     return np.asarray(image, np.float32)

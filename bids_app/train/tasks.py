@@ -56,7 +56,7 @@ TASKS: dict[str, Task] = {
         "lesions (and the cord) in the common space, from any subset of sequences",
     ),
     "cord": Task(
-        NetworkConfig(1, (16, 32, 64), ("cord",), intensity="zscore"),
+        NetworkConfig(1, (16, 32, 64), ("cord",), along=ALONG, intensity="zscore"),
         make_cord_patch,
         cord_example,
         "the cord in a 24 mm crop at 0.5 mm, from one image of any sequence",
