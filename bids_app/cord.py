@@ -153,7 +153,9 @@ def lost_share(mask: NDArray[np.generic], grid: Grid, lost: NDArray[np.bool_]) -
     line = centreline_mm(mask, grid)
     if not len(line) or not lost.any():
         return 0.0
-    slopes = [end_slope(line[:, 2], line[:, :2], last) if len(line) > 2 else np.zeros(2) for last in (False, True)]
+    slopes = [
+        end_slope(line[:, 2], line[:, :2], last) if len(line) > 2 else np.zeros(2) for last in (False, True)
+    ]
     low, high = (BEYOND_ENDS_MM * np.append(slope, 1.0) for slope in slopes)
     line = fine(np.vstack([line[:1] - low, line, line[-1:] + high]))
     position = grid.to_index(line)

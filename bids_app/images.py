@@ -269,7 +269,7 @@ def common_grid(reference: Grid, spacing_mm: float = space.SPACING_MM) -> Grid:
     fine[:3, :3] = ordered.affine[:3, :3] * scale
     first = -0.5 + 0.5 * scale
     fine[:3, 3] = ordered.affine[:3, :3] @ first + ordered.affine[:3, 3]
-    counts = np.ceil(ordered.shape * spacing / spacing_mm - 1e-3).astype(int)
+    counts = np.ceil(np.array(ordered.shape) * spacing / spacing_mm - 1e-3).astype(int)
     return Grid((int(counts[0]), int(counts[1]), int(counts[2])), fine)
 
 

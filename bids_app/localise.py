@@ -88,9 +88,7 @@ class Localiser:
             raise CordError("No spinal cord was found: the image holds no data.")
         return order.undo(mask)
 
-    def _find(
-        self, volume: NDArray[np.float32], valid: NDArray[np.bool_], grid: Grid
-    ) -> NDArray[np.uint8]:
+    def _find(self, volume: NDArray[np.float32], valid: NDArray[np.bool_], grid: Grid) -> NDArray[np.uint8]:
         """Return the cord mask of an image in canonical order."""
         path_mm, score = self._centreline(volume, valid, grid)
         log.debug("centreline of %d points, mean probability %.2f", len(path_mm), score)

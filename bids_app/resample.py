@@ -56,9 +56,8 @@ def to_crop(
     matrix = common.index_matrix(own, transform)
     index = space.crop_index(starts).astype(float) @ matrix[:3, :3].T + matrix[:3, 3]
     coverage = inside(index, own.shape)
-    sampled, coverage = sample_valid(
-        turned.apply(volume), None if valid is None else turned.apply(valid), index, coverage, order
-    )
+    where = None if valid is None else turned.apply(valid).astype(np.float32)
+    sampled, coverage = sample_valid(turned.apply(volume), where, index, coverage, order)
     sampled[~coverage] = 0
     return sampled, coverage
 
@@ -95,9 +94,7 @@ def sample_valid(
     values = ndimage.map_coordinates(volume, at, order=order, mode="nearest", output=np.float32)
     if valid is None or bool(np.all(valid == 1)):
         return values, coverage
-    weight = ndimage.map_coordinates(
-        valid.astype(np.float32), at, order=order, mode="nearest", output=np.float32
-    )
+    weight = ndimage.map_coordinates(valid, at, order=order, mode="nearest", output=np.float32)
     # A thousandth below one half: exact halves, as at a straight border, are covered on either side.
     enough = coverage & (weight >= 0.499)
     return np.divide(values, weight, out=np.zeros_like(values), where=enough), enough

@@ -111,7 +111,9 @@ def find_signal(volume: FloatArray, sequence: str = "") -> Signal:
     if overflow is not None:
         values, inside = overflow, overflow[valid]
         share = 100 * float((volume[valid] < 0).sum()) / volume.size
-        notes.append(f"{share:.2g} % of the image are negative because of an overflow: {SHORT:.0f} was added there")
+        notes.append(
+            f"{share:.2g} % of the image are negative because of an overflow: {SHORT:.0f} was added there"
+        )
     zero, note = _uniform_zero(inside) if sequence == UNIFORM else (None, "")
     if zero is None:
         zero, note = _zero_of(inside)
@@ -153,7 +155,9 @@ def find_valid(volume: FloatArray) -> tuple[NDArray[np.bool_], list[str]]:
     valid &= ~_constant_slices(volume, valid)
     empty = float(_in_empty_slices(valid).mean())
     if odd >= TOLD_SHARE:
-        notes.append(f"{_percent(odd)} of the image hold one and the same value at its border and count as no data")
+        notes.append(
+            f"{_percent(odd)} of the image hold one and the same value at its border and count as no data"
+        )
     elif empty - lost >= TOLD_SHARE:
         notes.append(f"{_percent(empty)} of the image are slices without data")
     return valid, notes
@@ -161,8 +165,9 @@ def find_valid(volume: FloatArray) -> tuple[NDArray[np.bool_], list[str]]:
 
 def _in_empty_slices(valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return which voxels lie in a slice, along any axis, without a voxel with data."""
-    i, j, k = (valid.any(axis=others) for others in ((1, 2), (0, 2), (0, 1)))
-    return ~(i[:, None, None] & j[None, :, None] & k[None, None, :])
+    i, j, k = (np.asarray(valid.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1)))
+    full = np.logical_and.outer(np.logical_and.outer(i, j), k)
+    return np.asarray(~full)
 
 
 def _percent(share: float) -> str:
@@ -222,7 +227,9 @@ def _constant_slices(volume: FloatArray, valid: NDArray[np.bool_]) -> NDArray[np
     low, high = (np.where(valid, volume, bound) for bound in (np.inf, -np.inf))
     for axis in range(3):
         others = tuple(a for a in range(3) if a != axis)
-        constant = (low.min(axis=others) == high.max(axis=others)) & (valid.sum(axis=others) >= LEAST_IN_SLICE)
+        constant = (low.min(axis=others) == high.max(axis=others)) & (
+            valid.sum(axis=others) >= LEAST_IN_SLICE
+        )
         np.moveaxis(empty, axis, 0)[constant] = True
     return empty & valid
 
