@@ -32,8 +32,9 @@ TOLD_SHARE = 0.01
 LEAST_DATA = 0.01
 #: Percentiles of the voxels with data that stand for the lowest and the highest signal.
 LOW, HIGH = 1.0, 99.0
-#: Values below 0 by more than this share of the range are no noise around 0.
-PLAIN_NEGATIVE = 0.1
+#: Values below 0 by more than this share of the range are no noise around 0; nor are those by more than the second share, where
+#: the middle one of all negative values comes as near to the lowest as the third says (for noise it is a third of the way).
+PLAIN_NEGATIVE, SOME_NEGATIVE, NEAR_LOWEST = 0.1, 0.01, 0.6
 #: An image whose lowest signal lies further from 0 than this many times its range rides on a constant.
 PLAIN_OFFSET = 2.0
 #: What is added, or lost, where unsigned numbers are read as signed.
@@ -275,7 +276,9 @@ def _zero_of(inside: NDArray[np.float32]) -> tuple[float, str]:
     for offset in (HALF_SHORT, -HALF_SHORT):
         if abs(low - offset) <= NEAR_OFFSET * span:
             return offset, f"Its values are shifted by {offset:.0f}, which was undone"
-    if low < -PLAIN_NEGATIVE * span:
+    if low < -PLAIN_NEGATIVE * span or (
+        low < -SOME_NEGATIVE * span and float(np.median(inside[inside < 0])) < NEAR_LOWEST * low
+    ):
         return low, f"It holds negative values: {low:.4g} was taken for no signal"
     if low > PLAIN_OFFSET * span:
         return low, f"Its values lie far above 0: {low:.4g} was taken for no signal"
