@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from .centreline import Levels, end_slope, levels_at, levels_of, smooth
+from .centreline import Levels, distances_mm, end_slope, fine, levels_at, levels_of, smooth
 from .errors import CordError
+from .images import canonical
 from .space import CONNECTED, FloatArray, Grid
 
 #: Plausible cross-section of a cord, square to its own direction.
@@ -29,6 +30,8 @@ MIN_LENGTH_MM, MIN_LENGTH_FRACTION = 20.0, 0.6
 LEAST_FOR_DOUBT_MM, MOST_WIDER_BELOW = 100.0, 1.5
 #: Beyond its ends the centreline keeps its direction for this long, then runs on along the slice axis.
 EXTRAPOLATE_MM = 10.0
+#: What is lost this near to the cord's centre, also beyond its ends, is lost from the cord.
+NEAR_MM, BEYOND_ENDS_MM = 6.0, 10.0
 #: A piece of the mask belongs to the cord if it lies this near to where the cord should pass, plus half of
 #: the gap.
 PIECE_TOLERANCE_MM, PIECE_GAP_MM = 3.0, 40.0
@@ -52,10 +55,11 @@ def clean_mask(mask: NDArray[np.generic], grid: Grid) -> NDArray[np.bool_]:
     array, shape grid.shape, bool
         Empty where the mask is empty.
     """
-    filled = np.asarray(mask) > 0
+    order, grid = canonical(grid)
+    filled = order.apply(np.asarray(mask) > 0)
     labels, count = ndimage.label(filled, CONNECTED)
     if count <= 1:
-        return filled
+        return np.asarray(mask) > 0
     where = np.argwhere(filled)
     number = labels[filled]
     sizes = np.bincount(number)
@@ -75,7 +79,7 @@ def clean_mask(mask: NDArray[np.generic], grid: Grid) -> NDArray[np.bool_]:
         near = sorted(rest, key=lambda label: _gap_mm(here, pieces[label][0]))
         added = next((label for label in near if _lines_up(here, pieces[label][0])), None)
         if added is None:
-            return np.isin(labels, kept)
+            return order.undo(np.isin(labels, kept))
         kept.append(added)
         rest.remove(added)
         here = levels_at(where[np.isin(number, kept)], grid)
@@ -135,6 +139,32 @@ def doubt(mask: NDArray[np.generic], grid: Grid) -> str:
         f"The header may be wrong about what is up: the cord's cross-section would be {low:.0f} mm2 in its lower third and"
         f" {high:.0f} mm2 in its upper third (up to {MOST_WIDER_BELOW:g} times are known)."
     )
+
+
+def lost_share(mask: NDArray[np.generic], grid: Grid, lost: NDArray[np.bool_]) -> float:
+    """Return the share of the cord's surroundings (`NEAR_MM` around its course, and beyond its ends) that is lost.
+
+    Parameters
+    ----------
+    mask, lost : array, shape grid.shape
+        Cord, and voxels that show nothing.
+    grid : Grid
+    """
+    line = centreline_mm(mask, grid)
+    if not len(line) or not lost.any():
+        return 0.0
+    slopes = [
+        end_slope(line[:, 2], line[:, :2], last) if len(line) > 2 else np.zeros(2) for last in (False, True)
+    ]
+    low, high = (BEYOND_ENDS_MM * np.append(slope, 1.0) for slope in slopes)
+    line = fine(np.vstack([line[:1] - low, line, line[-1:] + high]))
+    position = grid.to_index(line)
+    reach = NEAR_MM / grid.spacing_mm
+    first = np.maximum(np.floor(position.min(axis=0) - reach), 0).astype(int)
+    last = np.minimum(np.ceil(position.max(axis=0) + reach).astype(int) + 1, grid.shape)
+    index = np.stack(np.meshgrid(*map(np.arange, first, last), indexing="ij"), axis=-1).reshape(-1, 3)
+    near = index[distances_mm(grid.to_mm(index.astype(float)), line) <= NEAR_MM]
+    return float(lost[tuple(near.T)].mean()) if len(near) else 0.0
 
 
 def centreline_mm(mask: NDArray[np.generic], grid: Grid) -> FloatArray:

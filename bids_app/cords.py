@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import images
+from . import __version__, images
 from .errors import BadImageError, CordError
 from .files import write_json, writing
 from .localise import Localiser
@@ -61,6 +61,7 @@ def find_cords(
             "mtime_ns": state.st_mtime_ns,
             "path": str(image.path),
             "version": version,
+            "app": __version__,
         }
         known = _recall(note, mask, key)
         if known is None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import gzip
 import os
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import nibabel as nib
 import numpy as np
@@ -29,6 +30,7 @@ DEFLATE_MOST = 1032
 MAX_FORM_DIFFERENCE_MM = 0.5
 #: No scanner is larger.
 MAX_OFFSET_MM = 10_000.0
+Scalar = TypeVar("Scalar", bound=np.generic)
 _READ_ERRORS = (
     *(OSError, EOFError, ValueError, OverflowError, zlib.error, gzip.BadGzipFile),
     *(ImageFileError, HeaderDataError),
@@ -82,11 +84,15 @@ def read_volume(path: Path) -> tuple[NDArray[np.float32], Grid]:
     Raises
     ------
     BadImageError
-        As for `read_grid`; also truncated data, NaN or infinite values, and an image that is constant.
+        As for `read_grid`; also truncated data, and an image without two different finite values. Other voxels may be NaN or
+        infinite: see `bids_app.signal`.
     """
-    data, grid = read_labels(path)
-    if data.min() == data.max():
-        raise BadImageError(f"{path.name} is empty: every voxel has the value {data.flat[0]:g}.")
+    data, grid = _read(path)
+    finite = data[np.isfinite(data)]
+    if not finite.size:
+        raise BadImageError(f"{path.name} is empty: every voxel is NaN or infinite.")
+    if finite.min() == finite.max():
+        raise BadImageError(f"{path.name} is empty: every voxel has the value {finite[0]:g}.")
     return data, grid
 
 
@@ -98,6 +104,17 @@ def read_labels(path: Path) -> tuple[NDArray[np.float32], Grid]:
     BadImageError
         As for `read_grid`; also truncated data, NaN or infinite values.
     """
+    data, grid = _read(path)
+    bad = int(data.size - np.isfinite(data).sum())
+    if bad:
+        raise BadImageError(
+            f"{path.name} holds {bad} voxels that are NaN or infinite.", "Replace them, for example by 0."
+        )
+    return data, grid
+
+
+def _read(path: Path) -> tuple[NDArray[np.float32], Grid]:
+    """Read the voxels of a 3D image, whatever they are."""
     image = _open(path)
     grid = _checked_grid(image, path)
     _check_size(image, path)
@@ -110,13 +127,7 @@ def read_labels(path: Path) -> tuple[NDArray[np.float32], Grid]:
             f"{path.name} is damaged: its voxels cannot be read ({_one_line(error)}).",
             "Copy or convert it again.",
         ) from error
-    data = data.reshape(grid.shape)
-    bad = int(data.size - np.isfinite(data).sum())
-    if bad:
-        raise BadImageError(
-            f"{path.name} holds {bad} voxels that are NaN or infinite.", "Replace them, for example by 0."
-        )
-    return data, grid
+    return data.reshape(grid.shape), grid
 
 
 def read_mask(path: Path) -> tuple[NDArray[np.bool_], Grid]:
@@ -205,25 +216,60 @@ def extent_si_mm(grid: Grid) -> tuple[float, float]:
     return float(z.min()), float(z.max())
 
 
+@dataclass(frozen=True)
+class Order:
+    """From an array as it is stored to the order of `space.AXIS_CODES`, and back. Nothing is copied or interpolated.
+
+    Attributes
+    ----------
+    axes : tuple of int
+        Stored axis of each axis of the result.
+    flips : tuple of int
+        1, or -1 where an axis of the result runs against the stored one.
+    """
+
+    axes: tuple[int, ...]
+    flips: tuple[int, ...]
+
+    def apply(self, array: NDArray[Scalar]) -> NDArray[Scalar]:
+        """Return a view in the order of `space.AXIS_CODES`."""
+        return array.transpose(self.axes)[tuple(slice(None, None, step) for step in self.flips)]
+
+    def undo(self, array: NDArray[Scalar]) -> NDArray[Scalar]:
+        """Return a view of what `apply` returned in the stored order."""
+        steps = tuple(slice(None, None, step) for step in self.flips)
+        return array[steps].transpose(tuple(int(n) for n in np.argsort(self.axes)))
+
+
+def canonical(grid: Grid) -> tuple[Order, Grid]:
+    """Return how an array on a grid gets into the order nearest to LAS, and its grid there.
+
+    What is computed there does not depend on how a scan is stored, to the last bit.
+    """
+    orientation = nib.orientations.io_orientation(grid.affine)
+    target = nib.orientations.axcodes2ornt(space.AXIS_CODES)
+    change = nib.orientations.ornt_transform(orientation, target)
+    to = change[:, 0].astype(int)
+    axes = tuple(int(n) for n in np.argsort(to))
+    order = Order(axes, tuple(int(change[axis, 1]) for axis in axes))
+    affine = grid.affine @ nib.orientations.inv_ornt_aff(change, grid.shape)
+    return order, Grid((grid.shape[axes[0]], grid.shape[axes[1]], grid.shape[axes[2]]), affine)
+
+
 def common_grid(reference: Grid, spacing_mm: float = space.SPACING_MM) -> Grid:
     """Return the uncropped common grid of a reference: its axes reordered and flipped to LAS, isotropic.
 
     The outer edges of the first voxels coincide with the reference's; the last voxel may reach past its edge
     by less than ``spacing_mm``.
     """
-    orientation = nib.orientations.io_orientation(reference.affine)
-    target = nib.orientations.axcodes2ornt(space.AXIS_CODES)
-    change = nib.orientations.ornt_transform(orientation, target)
-    affine = reference.affine @ nib.orientations.inv_ornt_aff(change, reference.shape)
-    shape = np.empty(3, int)
-    shape[change[:, 0].astype(int)] = reference.shape
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    _, ordered = canonical(reference)
+    spacing = ordered.spacing_mm
     scale = spacing_mm / spacing
-    fine = affine.copy()
-    fine[:3, :3] = affine[:3, :3] * scale
+    fine = ordered.affine.copy()
+    fine[:3, :3] = ordered.affine[:3, :3] * scale
     first = -0.5 + 0.5 * scale
-    fine[:3, 3] = affine[:3, :3] @ first + affine[:3, 3]
-    counts = np.ceil(shape * spacing / spacing_mm - 1e-3).astype(int)
+    fine[:3, 3] = ordered.affine[:3, :3] @ first + ordered.affine[:3, 3]
+    counts = np.ceil(np.array(ordered.shape) * spacing / spacing_mm - 1e-3).astype(int)
     return Grid((int(counts[0]), int(counts[1]), int(counts[2])), fine)
 
 

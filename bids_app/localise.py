@@ -20,6 +20,7 @@ from .errors import CordError
 from .model import checkpoint
 from .model.checkpoint import Weights
 from .model.network import Batch
+from .signal import find_signal
 from .space import FloatArray, Grid
 from .tiling import tiled
 
@@ -68,6 +69,7 @@ class Localiser:
         Parameters
         ----------
         volume : array, shape grid.shape
+            As the file holds it; NaN and infinite values are allowed.
         grid : Grid
 
         Raises
@@ -75,10 +77,23 @@ class Localiser:
         CordError
             No cord, or none that passes the checks; the sentence names the check and the figure.
         """
-        path_mm, score = self._centreline(volume, grid)
+        order, turned = images.canonical(grid)
+        # Scans that are stored in different ways are one array from here on, and padding is gone.
+        found = find_signal(np.ascontiguousarray(order.apply(volume)))
+        block = _with_data(found.valid)
+        mask = np.zeros(turned.shape, np.uint8)
+        if found.valid.any():
+            mask[block] = self._find(found.values[block], found.valid[block], _cut(turned, block))
+        if not mask.any():
+            raise CordError("No spinal cord was found: the image holds no data.")
+        return order.undo(mask)
+
+    def _find(self, volume: NDArray[np.float32], valid: NDArray[np.bool_], grid: Grid) -> NDArray[np.uint8]:
+        """Return the cord mask of an image in canonical order."""
+        path_mm, score = self._centreline(volume, valid, grid)
         log.debug("centreline of %d points, mean probability %.2f", len(path_mm), score)
         common = images.common_grid(grid)
-        probability, starts = self._draw(volume, grid, common, path_mm)
+        probability, starts = self._draw(volume, valid, grid, common, path_mm)
         centre = _centroids(probability, starts)
         if (
             np.nanmax(np.abs(centre - (starts + (space.CROP_VOXELS - 1) / 2)), initial=0) * space.SPACING_MM
@@ -87,16 +102,18 @@ class Localiser:
             moved = _fill(centre)
             points = common.to_mm(np.column_stack([moved, np.arange(len(moved))]))
             first, last = _span(path_mm, common)
-            probability, starts = self._draw(volume, grid, common, points[first : last + 1])
+            probability, starts = self._draw(volume, valid, grid, common, points[first : last + 1])
         native = resample.from_crop(probability, starts, common, grid, np.eye(4))
         mask = cord.clean_mask(native >= 0.5, grid).astype(np.uint8)
         cord.check_cord(mask, grid)
         return mask
 
-    def _centreline(self, volume: NDArray[np.float32], grid: Grid) -> tuple[FloatArray, float]:
+    def _centreline(
+        self, volume: NDArray[np.float32], valid: NDArray[np.bool_], grid: Grid
+    ) -> tuple[FloatArray, float]:
         """Return points of the centreline, shape (M, 3) RAS+ mm, bottom to top, and the mean probability along it."""
         coarse = images.common_grid(grid, OVERVIEW_MM)
-        values, covered = _to_overview(volume, grid, coarse)
+        values, covered = _to_overview(volume, valid, grid, coarse)
         probability = self._overview_map(values, covered)
         path, along = best_path(probability)
         run = _longest_run(along >= PRESENT, round(GAP_MM / OVERVIEW_MM))
@@ -136,14 +153,19 @@ class Localiser:
         return tiled(padded.shape, size, predict)[inner] * covered
 
     def _draw(
-        self, volume: NDArray[np.float32], grid: Grid, common: Grid, path_mm: FloatArray
+        self,
+        volume: NDArray[np.float32],
+        valid: NDArray[np.bool_],
+        grid: Grid,
+        common: Grid,
+        path_mm: FloatArray,
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Return cord probability in the crop around a path, shape (48, 48, N), and the crop's starts."""
         slices = np.arange(common.shape[2])
         centre = _follow(common.to_index(path_mm), slices)
         starts = space.crop_starts(centre)
         first, last = _span(path_mm, common)
-        image, covered = resample.to_crop(volume, grid, starts, common, np.eye(4))
+        image, covered = resample.to_crop(volume, grid, starts, common, np.eye(4), valid=valid)
         part = slice(first, last + 1)
         image, covered = space.normalise(image[..., part], covered[..., part]), covered[..., part]
         padded, inner = _pad(image, CORD_WINDOW)
@@ -225,21 +247,56 @@ def _run(weights: Weights, image: FloatArray, cover: FloatArray, device: torch.d
         return np.asarray(torch.sigmoid(weights.network(batch))[0, 0].float().cpu().numpy())
 
 
+def _with_data(valid: NDArray[np.bool_]) -> tuple[slice, ...]:
+    """Return the smallest block that holds all data."""
+    block = []
+    for axis in range(3):
+        at = np.flatnonzero(valid.any(axis=tuple(a for a in range(3) if a != axis)))
+        block.append(slice(int(at[0]), int(at[-1]) + 1) if len(at) else slice(0, 0))
+    return tuple(block)
+
+
+def _cut(grid: Grid, block: tuple[slice, ...]) -> Grid:
+    """Return the grid of a block of an array."""
+    affine = grid.affine.copy()
+    affine[:3, 3] = grid.to_mm(np.array([part.start for part in block], float))
+    i, j, k = (part.stop - part.start for part in block)
+    return Grid((i, j, k), affine)
+
+
 def _to_overview(
-    volume: NDArray[np.float32], grid: Grid, coarse: Grid
+    volume: NDArray[np.float32], valid: NDArray[np.bool_], grid: Grid, coarse: Grid
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Average an image down to the overview grid and normalise it; outliers are clipped first."""
-    size = np.maximum(1, np.round(OVERVIEW_MM / grid.spacing_mm)).astype(int)
-    low, high = np.percentile(volume, [0.5, 99.5])
+    """Average an image down to the overview grid and normalise it; outliers are clipped first. Both grids are canonical."""
+    low, high = np.percentile(volume[valid], [0.5, 99.5])
     clipped = np.clip(volume, low, high) if high > low else volume
-    smooth = ndimage.uniform_filter(clipped, tuple(int(n) for n in size), mode="nearest")
+    smooth, weight = np.where(valid, clipped, np.float32(0)), valid.astype(np.float32)
+    for axis, spacing in enumerate(grid.spacing_mm):
+        kernel = averaging(OVERVIEW_MM / float(spacing))
+        smooth = ndimage.correlate1d(smooth, kernel, axis, mode="nearest")
+        weight = weight if valid.all() else ndimage.correlate1d(weight, kernel, axis, mode="nearest")
+    matrix = coarse.index_matrix(grid)
     index = np.stack(np.meshgrid(*[np.arange(n) for n in coarse.shape], indexing="ij"), axis=-1).astype(float)
-    position = grid.to_index(coarse.to_mm(index))
-    covered = np.all((position >= -0.5) & (position <= np.array(grid.shape) - 0.5), axis=-1)
-    values = ndimage.map_coordinates(
-        smooth, np.moveaxis(position, -1, 0), order=1, mode="nearest", output=np.float32
-    )
+    position = index @ matrix[:3, :3].T + matrix[:3, 3]
+    covered = resample.inside(position, grid.shape)
+    values, covered = resample.sample_valid(smooth, weight, position, covered)
     return space.normalise(values, covered), covered
+
+
+def averaging(voxels: float) -> NDArray[np.float64]:
+    """Return the symmetric kernel that blurs as much as a mean over so many voxels, shape (odd,), sum 1.
+
+    For odd numbers it is that mean. An even number of voxels has no middle: there, and in between, the two outermost weights
+    are such that the variance, (n^2 - 1) / 12 voxels^2, is right. One voxel or less: no blur.
+    """
+    voxels = round(voxels, 4)
+    variance = max(0.0, (voxels**2 - 1) / 12)
+    inner = int(np.floor((np.sqrt(1 + 12 * variance) - 1) / 2 + 1e-6))
+    count = 2 * inner + 1
+    outer = count * max(0.0, variance - inner * (inner + 1) / 3) / (2 * ((inner + 1) ** 2 - variance))
+    kernel = np.ones(count + 2)
+    kernel[[0, -1]] = outer
+    return np.asarray(kernel / kernel.sum())
 
 
 def _pad(array: FloatArray, size: tuple[int, ...]) -> tuple[NDArray[np.float32], tuple[slice, ...]]:
@@ -266,7 +323,7 @@ def _longest_run(present: NDArray[np.bool_], gap: int) -> slice:
 
 def _span(path_mm: FloatArray, common: Grid) -> tuple[int, int]:
     """Return the first and last common slice of a path, and what is looked at beyond its ends."""
-    along = common.to_index(path_mm)[:, 2]
+    along = np.round(common.to_index(path_mm)[:, 2], 3)
     margin = BEYOND_MM / space.SPACING_MM
     return max(0, int(np.floor(along.min() - margin))), min(
         common.shape[2] - 1, int(np.ceil(along.max() + margin))

@@ -152,8 +152,8 @@ class Prepared:
     Attributes
     ----------
     crop : Path
-        ``.npz`` with ``images`` (S, 48, 48, N) float32 in the files' own units, ``coverage`` (S, 48, 48, N) bool, ``cord``
-        (48, 48, N) float32 probability or mask, ``starts`` (N, 2) int, and ``levels`` (N,) uint8, the vertebral level of
+        ``.npz`` with ``images`` (S, 48, 48, N) float32, signal whose zero means no signal, ``coverage`` (S, 48, 48, N) bool,
+        ``cord`` (48, 48, N) float32 probability or mask, ``starts`` (N, 2) int, and ``levels`` (N,) uint8, the vertebral level of
         each slice or 0; S runs over ``sequences``.
     sequences : tuple of str
         Sequence of each row of ``images``, the reference's first.
@@ -166,7 +166,7 @@ class Prepared:
     dropped : mapping of Path to str
         Images that left the unit, with the reason.
     doubts : mapping of Path to str
-        Images that stayed, though their header may be wrong, with what speaks for that.
+        Images that stayed, though something is odd about them or their header, with what that is.
     cord_method : str
         ``sct`` or ``builtin``, with the version.
     no_levels : str

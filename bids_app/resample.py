@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from . import space
+from .images import canonical
 from .space import FloatArray, Grid
 
 #: A native voxel is sampled at most this far apart when a map of the common space is averaged over it.
@@ -23,6 +24,7 @@ def to_crop(
     common: Grid,
     transform: FloatArray,
     order: int = 1,
+    valid: NDArray[np.bool_] | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Sample an image at the voxels of the crop.
 
@@ -39,23 +41,63 @@ def to_crop(
         Reference mm to image mm.
     order : int
         Spline order: 1 for images, 0 for labels.
+    valid : array of bool, shape grid.shape, optional
+        Where the image has data; ``volume`` is 0 elsewhere. Nothing of what it holds elsewhere gets into the result.
 
     Returns
     -------
     sampled : array, shape (48, 48, N), float32
         0 where the image has no data.
     coverage : array, shape (48, 48, N), bool
-        True where the crop voxel lies inside the image's field of view (voxel edges).
+        True where the crop voxel lies inside the image's field of view (voxel edges) and at least half of what it is
+        interpolated from is valid.
     """
-    points = common.to_mm(space.crop_index(starts).astype(float))
-    index = grid.to_index(points @ transform[:3, :3].T + transform[:3, 3])
-    upper = np.array(grid.shape) - 0.5
-    coverage = np.all((index >= -0.5 - 1e-6) & (index <= upper + 1e-6), axis=-1)
-    sampled = ndimage.map_coordinates(
-        volume, np.moveaxis(index, -1, 0), order=order, mode="nearest", output=np.float32
-    )
+    turned, own = canonical(grid)
+    matrix = common.index_matrix(own, transform)
+    index = space.crop_index(starts).astype(float) @ matrix[:3, :3].T + matrix[:3, 3]
+    coverage = inside(index, own.shape)
+    where = None if valid is None else turned.apply(valid).astype(np.float32)
+    sampled, coverage = sample_valid(turned.apply(volume), where, index, coverage, order)
     sampled[~coverage] = 0
     return sampled, coverage
+
+
+def inside(index: FloatArray, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Tell which continuous voxel indices, shape (..., 3), lie within the outer edges of an array."""
+    return np.asarray(np.all((index >= -0.5 - 1e-3) & (index <= np.array(shape) - 0.5 + 1e-3), axis=-1))
+
+
+def sample_valid(
+    volume: FloatArray,
+    valid: FloatArray | None,
+    index: FloatArray,
+    coverage: NDArray[np.bool_],
+    order: int = 1,
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Interpolate between the voxels that hold data: sum(weight x value) / sum(weight) over these.
+
+    Parameters
+    ----------
+    volume, valid : array, shape (I, J, K)
+        ``volume`` is 0 where ``valid`` is; a share between 0 and 1 makes a voxel count for that much, and ``volume`` is then its
+        value times that share. None: all are valid.
+    index : array, shape (..., 3)
+    coverage : array of bool, shape (...)
+        Where ``index`` lies in the image.
+
+    Returns
+    -------
+    values, coverage : arrays, shape (...)
+        Covered where the weights of valid voxels make up at least half.
+    """
+    at = np.moveaxis(index, -1, 0)
+    values = ndimage.map_coordinates(volume, at, order=order, mode="nearest", output=np.float32)
+    if valid is None or bool(np.all(valid == 1)):
+        return values, coverage
+    weight = ndimage.map_coordinates(valid, at, order=order, mode="nearest", output=np.float32)
+    # A thousandth below one half: exact halves, as at a straight border, are covered on either side.
+    enough = coverage & (weight >= 0.499)
+    return np.divide(values, weight, out=np.zeros_like(values), where=enough), enough
 
 
 def from_crop(
@@ -80,23 +122,22 @@ def from_crop(
     -------
     array, shape target.shape, float32
     """
+    order, target = canonical(target)
     box = space.uncrop(crop.astype(np.float32), starts, common, margin=1)
     result = np.zeros(target.shape, np.float32)
     block = _reach(box.grid, target, transform)
     if block is None:
-        return result
+        return order.undo(result)
     # A straight box around a leaning cord is mostly empty.
     index = block[0] + np.argwhere(_touched(crop != 0, starts, common, target, transform, block))
-    back = np.linalg.inv(transform)
+    back = target.index_matrix(box.grid, np.linalg.inv(transform))
     total = np.zeros(len(index), np.float32)
     offsets = sub_voxels(target.spacing_mm)
     for offset in offsets:
-        points = target.to_mm(index + offset) @ back[:3, :3].T + back[:3, 3]
-        total += ndimage.map_coordinates(
-            box.array, box.grid.to_index(points).T, order=1, mode="constant", output=np.float32
-        )
+        at = (index + offset) @ back[:3, :3].T + back[:3, 3]
+        total += ndimage.map_coordinates(box.array, at.T, order=1, mode="constant", output=np.float32)
     result[tuple(index.T)] = total / len(offsets)
-    return result
+    return order.undo(result)
 
 
 def _touched(
@@ -129,26 +170,26 @@ def labels_from_crop(
     The result reaches beyond the labelled voxels: mask it with what should carry a label. 0 where the crop has no label at all
     or does not reach.
     """
+    order, target = canonical(target)
     result = np.zeros(target.shape, np.int32)
     box = space.uncrop(labels.astype(np.int32), starts, common, margin=8)
     block = _reach(box.grid, target, transform)
     if block is None or not labels.any():
-        return result
+        return order.undo(result)
     nearest = ndimage.distance_transform_edt(box.array == 0, return_distances=False, return_indices=True)
     filled = box.array[tuple(nearest)]
     low, high = block
     index = np.stack(
         np.meshgrid(*[np.arange(a, b) for a, b in zip(low, high, strict=True)], indexing="ij"), axis=-1
     )
-    back = np.linalg.inv(transform)
-    position = np.round(
-        box.grid.to_index(target.to_mm(index.astype(float)) @ back[:3, :3].T + back[:3, 3])
-    ).astype(int)
-    inside = np.all((position >= 0) & (position < np.array(filled.shape)), axis=-1)
+    back = target.index_matrix(box.grid, np.linalg.inv(transform))
+    position = np.round(index.astype(float) @ back[:3, :3].T + back[:3, 3], 3)
+    position = np.round(position).astype(int)
+    reached = np.all((position >= 0) & (position < np.array(filled.shape)), axis=-1)
     values = np.zeros(index.shape[:3], np.int32)
-    values[inside] = filled[tuple(position[inside].T)]
+    values[reached] = filled[tuple(position[reached].T)]
     result[tuple(slice(a, b) for a, b in zip(low, high, strict=True))] = values
-    return result
+    return order.undo(result)
 
 
 def sub_voxels(spacing_mm: FloatArray) -> NDArray[np.float64]:

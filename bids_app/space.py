@@ -55,6 +55,21 @@ class Grid:
         inverse = np.linalg.inv(self.affine)
         return np.asarray(points_mm @ inverse[:3, :3].T + inverse[:3, 3])
 
+    def index_matrix(self, target: Grid, transform: FloatArray | None = None) -> FloatArray:
+        """Return the 4 x 4 matrix from voxel indices here to continuous voxel indices of another grid.
+
+        Rounded to 6 digits (a thousandth of a voxel over a large image): affines of one image that is stored in several ways
+        differ by less, and no result may hang on that.
+
+        Parameters
+        ----------
+        target : Grid
+        transform : array, shape (4, 4), optional
+            From mm here to mm there.
+        """
+        through = self.affine if transform is None else transform @ self.affine
+        return np.asarray(np.round(np.linalg.inv(target.affine) @ through, 6) + 0.0)
+
     def corners_mm(self) -> FloatArray:
         """Return the eight outer corners (voxel edges, not centres) in RAS+ mm, shape (8, 3)."""
         ends = [(-0.5, n - 0.5) for n in self.shape]
@@ -75,7 +90,9 @@ def crop_starts(centre_index: FloatArray) -> NDArray[np.int64]:
     array of int, shape (N, 2)
         May be negative or run past the grid where the cord lies near its edge: such voxels are uncovered.
     """
-    return np.round(np.asarray(centre_index) - (CROP_VOXELS - 1) / 2).astype(np.int64)
+    # Twice: a centre halfway between two voxels must not be decided by its last digit.
+    start = np.round(np.asarray(centre_index) - (CROP_VOXELS - 1) / 2, 3)
+    return np.round(start).astype(np.int64)
 
 
 def crop_index(starts: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -164,7 +181,7 @@ def relative_to_cord(
     Parameters
     ----------
     image : array
-        Signal whose zero means no signal; where negative values occur, the lowest one is taken for zero.
+        Signal whose zero means no signal, see `bids_app.signal`.
     coverage : array of bool, same shape
     cord : array, same shape
         Inside from 0.5.
@@ -178,11 +195,10 @@ def relative_to_cord(
     inside = coverage & (cord >= 0.5)
     if int(inside.sum()) < LEAST_CORD_VOXELS:
         return None
-    floor = min(0.0, float(image[coverage].min()))
-    level = float(np.median(image[inside])) - floor
+    level = float(np.median(image[inside]))
     if level <= 0:
         return None
-    relative = np.clip((image - floor) / level - 1, *RELATIVE_LIMITS)
+    relative = np.clip(image / level - 1, *RELATIVE_LIMITS)
     return np.asarray(np.where(coverage, relative, 0), np.float32)
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from .. import cord, images, resample, space
 from ..cutting import Crop
 from ..localise import Localiser
+from ..signal import find_signal
 from ..space import Grid
 
 #: Scans on which no lesion was seen, with the slot that they feed: whatever is marked there counts as false.
@@ -41,7 +42,10 @@ class Scan:
 
     Attributes
     ----------
-    volume, cord : array, shape grid.shape
+    volume : array, shape grid.shape
+        Signal: 0 where there is none, and where there are no data.
+    cord, valid : array of bool, shape grid.shape
+        ``valid`` says where there are data.
     crop : Crop
     """
 
@@ -50,10 +54,13 @@ class Scan:
     cord: NDArray[np.bool_]
     grid: Grid
     crop: Crop
+    valid: NDArray[np.bool_]
 
     def with_volume(self, volume: NDArray[np.float32]) -> Crop:
         """Return the crop of a changed volume."""
-        sampled, _ = resample.to_crop(volume, self.grid, self.crop.starts, self.crop.grid, np.eye(4))
+        sampled, _ = resample.to_crop(
+            volume, self.grid, self.crop.starts, self.crop.grid, np.eye(4), valid=self.valid
+        )
         return replace(self.crop, images=sampled[None])
 
     def to_crop(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -84,7 +91,8 @@ def read_scan(path: Path, sequence: str, localiser: Localiser) -> Scan:
     mask = localiser(volume, grid)
     common = images.common_grid(grid)
     starts = space.crop_starts(cord.crop_centres(mask, grid, common))
-    sampled, coverage = resample.to_crop(volume, grid, starts, common, np.eye(4))
+    found = find_signal(volume, sequence)
+    sampled, coverage = resample.to_crop(found.values, grid, starts, common, np.eye(4), valid=found.valid)
     inside, _ = resample.to_crop(mask.astype(np.float32), grid, starts, common, np.eye(4))
     crop = Crop(sampled[None], coverage[None], inside, starts, common, (sequence,))
-    return Scan(path.name.split(".nii")[0], volume, mask > 0, grid, crop)
+    return Scan(path.name.split(".nii")[0], found.values, mask > 0, grid, crop, found.valid)

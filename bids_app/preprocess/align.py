@@ -17,9 +17,10 @@ from scipy import ndimage
 
 from .. import cord
 from ..centreline import distance_mm, distances_mm, fine, shared_mm, shift_between
-from ..images import read_volume
+from ..images import canonical, read_labels, read_volume
 from ..provenance import SEEDS
 from ..records import Alignment
+from ..signal import find_signal
 from ..space import FloatArray, Grid
 
 _log = logging.getLogger(__name__)
@@ -45,6 +46,8 @@ THIN_MM = 2.0
 #: The moving image is blurred this much along axes with thinner slices than that: thick slices stay as they
 #: are.
 BLUR_VOXELS, THICK_MM = 0.7, 1.6
+#: Where an image lies counts to this many digits of a mm: headers of one image stored in several ways differ by less.
+PLACE_DIGITS = 2
 #: A turn by one radian counts as this much shift.
 TURN_MM = 30.0
 _BINS = 32
@@ -59,6 +62,7 @@ class _Scan:
     volume: NDArray[np.float32]
     grid: Grid
     line: FloatArray  # smooth centreline, (M, 3) RAS mm
+    valid: NDArray[np.bool_]  # where the volume holds data; it is 0 elsewhere
 
 
 def identity(reference: Path) -> Alignment:
@@ -97,9 +101,14 @@ def align(image: Path, image_cord: Path, reference: Path, reference_cord: Path) 
 
 
 def _read(path: Path, mask: Path) -> _Scan:
-    volume, grid = read_volume(path)
-    filled, _ = read_volume(mask)
-    return _Scan(volume, grid, cord.centreline_mm(filled, grid))
+    """Read an image in canonical order, its place rounded: however it is stored, the same numbers go in."""
+    filled, grid = read_labels(mask)
+    order, grid = canonical(grid)
+    affine = np.round(grid.affine, 6)
+    affine[:3, 3] = np.round(affine[:3, 3], PLACE_DIGITS)
+    grid = Grid(grid.shape, affine)
+    found = find_signal(np.ascontiguousarray(order.apply(read_volume(path)[0])))
+    return _Scan(found.values, grid, cord.centreline_mm(order.apply(filled), grid), found.valid)
 
 
 def _align(image: _Scan, reference: _Scan) -> tuple[FloatArray, str, str]:
@@ -147,6 +156,7 @@ class _Problem:
         near = distances_mm(points, line) <= RADIUS_MM
         there = moving.grid.to_index(points)
         near &= np.all((there >= 0) & (there <= np.array(moving.grid.shape) - 1), axis=1)
+        near &= cut.valid.ravel()
         if near.sum() < 500:
             return None
         margin = (MAX_SHIFT_MM + 3) / moving.grid.spacing_mm
@@ -154,7 +164,7 @@ class _Problem:
         # Interpolation halfway between voxels blurs noise, which the metric likes: blurred before, it gains
         # nothing.
         blur = np.where(moving.grid.spacing_mm < THICK_MM, BLUR_VOXELS, 0.0)
-        other = replace(other, volume=ndimage.gaussian_filter(other.volume, blur))
+        other = replace(other, volume=_blurred(other, blur))
         order = np.random.default_rng(0).permutation(np.flatnonzero(near))
         return cls(cut, other, index[order], points[near].mean(axis=0))
 
@@ -179,6 +189,8 @@ class _Problem:
         there = [self.moving.grid.to_index(points @ t[:3, :3].T + t[:3, 3]) for t in transforms]
         upper = np.array(self.moving.grid.shape) - 1
         valid = np.all([np.all((i >= 0) & (i <= upper), axis=1) for i in there], axis=0)
+        for i in there:
+            valid &= ndimage.map_coordinates(self.moving.valid, i.T, order=0, mode="nearest")
         values = self.fixed.volume[tuple(index[valid].T)]
         return [
             _mutual_information(values, ndimage.map_coordinates(self.moving.volume, i[valid].T, order=1))
@@ -193,7 +205,9 @@ class _Problem:
         affine[:3, :3] *= step
         grid = Grid((volume.shape[0], volume.shape[1], volume.shape[2]), affine)
         index = self.index[np.all(self.index % step == 0, axis=1)] // step
-        return replace(self, fixed=_Scan(volume, grid, self.fixed.line), index=index)
+        # No metric looks at the valid voxels of the fixed image: the index holds no others.
+        valid = np.ones(volume.shape, bool)
+        return replace(self, fixed=_Scan(volume, grid, self.fixed.line, valid), index=index)
 
     def _fit(self, start: FloatArray, last: bool, free_along: bool = True) -> tuple[float, FloatArray]:
         """Return the metric (less is better) and the six parameters that one start leads to."""
@@ -204,6 +218,8 @@ class _Problem:
         method.SetNumberOfThreads(1)
         method.SetMetricAsMattesMutualInformation(_BINS)
         method.SetMetricFixedMask(_to_sitk(mask, self.fixed.grid))
+        if not self.moving.valid.all():
+            method.SetMetricMovingMask(_to_sitk(self.moving.valid.astype(np.uint8), self.moving.grid))
         # Gathers the points within the mask once; without it every evaluation walks over all voxels (3 x the time).
         method.SetMetricSamplingStrategy(method.REGULAR)
         method.SetMetricSamplingPercentage(1.0, _SEED)
@@ -277,8 +293,19 @@ def _cut(scan: _Scan, low: FloatArray, high: FloatArray) -> _Scan:
     last = np.minimum(np.ceil(high).astype(int) + 1, np.array(scan.grid.shape))
     affine = scan.grid.affine.copy()
     affine[:3, 3] = scan.grid.to_mm(first.astype(float))
-    block = scan.volume[tuple(slice(a, b) for a, b in zip(first, last, strict=True))]
-    return _Scan(block, Grid((block.shape[0], block.shape[1], block.shape[2]), affine), scan.line)
+    part = tuple(slice(a, b) for a, b in zip(first, last, strict=True))
+    block = scan.volume[part]
+    grid = Grid((block.shape[0], block.shape[1], block.shape[2]), affine)
+    return _Scan(block, grid, scan.line, scan.valid[part])
+
+
+def _blurred(scan: _Scan, voxels: FloatArray) -> NDArray[np.float32]:
+    """Return a scan after a Gaussian of so many voxels, over voxels with data alone; 0 where there are none."""
+    blurred = ndimage.gaussian_filter(scan.volume, voxels)
+    if scan.valid.all():
+        return np.asarray(blurred)
+    weight = ndimage.gaussian_filter(scan.valid.astype(np.float32), voxels)
+    return np.asarray(np.divide(blurred, weight, out=np.zeros_like(blurred), where=scan.valid))
 
 
 def _mutual_information(a: FloatArray, b: FloatArray) -> float:

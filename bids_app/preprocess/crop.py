@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import cord, resample, space, vertebrae
-from ..images import common_grid, read_grid, read_volume
+from ..images import common_grid, read_grid, read_labels
+from ..signal import read_signal
 from ..space import FloatArray
 
 #: An input that covers less of the crop than this is of no use to the network.
@@ -22,10 +23,11 @@ _SLICE_FRACTION = 0.25
 
 @dataclass(frozen=True, eq=False)
 class CropInput:
-    """One image for the network: its file, and the transform from reference mm to its mm, shape (4, 4)."""
+    """One image for the network: its file, the transform from reference mm to its mm, shape (4, 4), and its sequence."""
 
     path: Path
     transform: FloatArray
+    sequence: str = ""
 
 
 def make_crop(
@@ -40,7 +42,7 @@ def make_crop(
     inputs : tuple of CropInput
         The reference first, with the identity.
     output : Path
-        Gets ``images`` (S, 48, 48, N) float32, in the files' own units and 0 where not covered,
+        Gets ``images`` (S, 48, 48, N) float32, as `signal.find_signal` returns them and 0 where not covered,
         ``coverage`` (S, 48, 48, N) bool, ``cord`` (48, 48, N) float32 in 0 to 1, ``starts`` (N, 2) int64 and ``levels`` (N,)
         uint8, the vertebral level of each slice or 0.
     labels : Path, optional
@@ -58,14 +60,16 @@ def make_crop(
     CordError
         The mask is empty.
     """
-    mask, grid = read_volume(reference_cord)
+    mask, grid = read_labels(reference_cord)
     common = common_grid(read_grid(inputs[0].path))
     starts = space.crop_starts(cord.crop_centres(mask, grid, common))
     inside, _ = resample.to_crop((mask > 0).astype(np.float32), grid, starts, common, np.eye(4))
     images, coverages, dropped = [], [], {}
     for number, item in enumerate(inputs):
-        volume, own = read_volume(item.path)
-        sampled, coverage = resample.to_crop(volume, own, starts, common, item.transform)
+        found, own = read_signal(item.path, item.sequence)
+        sampled, coverage = resample.to_crop(
+            found.values, own, starts, common, item.transform, valid=found.valid
+        )
         reason = _too_little(coverage)
         if reason and number > 0:
             dropped[item.path] = reason
@@ -74,7 +78,7 @@ def make_crop(
         coverages.append(coverage)
     levels = np.zeros(len(starts), np.uint8)
     if labels is not None:
-        values, own = read_volume(labels)
+        values, own = read_labels(labels)
         levels = vertebrae.at_slices(
             resample.to_crop(values, own, starts, common, np.eye(4), order=0)[0].astype(int)
         )

@@ -24,6 +24,7 @@ class _OutcomeSpec(TraitedSpec):  # type: ignore[misc]
 
 class _FindCordSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
     image = File(mandatory=True)
+    sequence = traits.Str("", usedefault=True, desc="name in the table of sequences")
     ready = File(desc="mask of the built-in localiser")
     missing = traits.Str("", usedefault=True, desc="why there is no mask")
     use_sct = traits.Bool(mandatory=True)
@@ -44,7 +45,7 @@ class FindCord(SimpleInterface):  # type: ignore[misc]
         outcome = steps.record(
             folder,
             lambda: steps.find_cord(
-                Path(given.image), folder, ready, given.missing, given.use_sct, given.device
+                Path(given.image), folder, ready, given.missing, given.use_sct, given.device, given.sequence
             ),
         )
         self._results["outcome"] = str(outcome)
@@ -99,6 +100,7 @@ class _MakeCropSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
     reference = File(mandatory=True)
     reference_cord = File(mandatory=True, desc="outcome of its cord step")
     images = InputMultiObject(File(), desc="inputs of the network less the reference")
+    sequences = traits.List(traits.Str(), desc="sequence of the reference and of each of these")
     alignments = InputMultiObject(File(), desc="outcomes of their align steps")
     levels = File(desc="outcome of the step that labels vertebrae")
     version = traits.Str(mandatory=True)
@@ -116,7 +118,8 @@ class MakeCrop(SimpleInterface):  # type: ignore[misc]
         reference, mask = Path(given.reference), Path(given.reference_cord)
         levels = Path(given.levels) if isdefined(given.levels) else None
         outcome = steps.record(
-            folder, lambda: steps.crop_unit(reference, mask, images, aligned, folder, levels)
+            folder,
+            lambda: steps.crop_unit(reference, mask, images, aligned, folder, levels, given.sequences or ()),
         )
         self._results["outcome"] = str(outcome)
         return runtime

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BadImageError, CordError, EnvironmentFault, UnitError
-from ..images import read_grid, read_volume, write_like
+from ..images import read_grid, read_labels, write_like
 from ..space import Grid
 from . import leash
 
@@ -299,10 +299,8 @@ def _checked_output(output: Path, image: Path, what: str) -> NDArray[np.float32]
         written = read_grid(output)
         if not _same_grid(written, grid):
             raise UnitError(f"SCT wrote a {what} for {image.name} on another grid than the image's.")
-        values, _ = read_volume(output)
+        values, _ = read_labels(output)
     except BadImageError as error:
-        if "every voxel has the value 0" in error.message:
-            return np.zeros(grid.shape, np.float32)
         raise UnitError(f"SCT wrote an unusable {what} for {image.name}: {error.message}") from error
     return values
 

@@ -11,16 +11,18 @@ import hashlib
 import json
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from .. import cord, vertebrae
+from .. import cord, signal, vertebrae
 from ..errors import BadImageError, CordError, EnvironmentFault, MscordError, UnitError
-from ..images import read_grid, read_volume, write_like
+from ..images import read_grid, read_labels, read_volume, write_like
 from ..records import Alignment
+from ..space import FloatArray, Grid
 from . import align, crop, sct
 
 OUTCOME = "outcome.json"
@@ -29,6 +31,8 @@ COST = "cost.json"
 _ERRORS: dict[str, type[MscordError]] = {
     kind.__name__: kind for kind in (UnitError, BadImageError, CordError, EnvironmentFault)
 }
+#: An image is refused where more of the cord's surroundings than this are no numbers.
+MOST_LOST = 0.01
 #: Errors that lie in the image: another try ends the same way. All others may pass.
 _LASTING = (BadImageError, CordError)
 
@@ -103,9 +107,15 @@ def alignment_of(outcome: dict[str, Any], image: Path) -> Alignment | MscordErro
 
 
 def find_cord(
-    image: Path, folder: Path, ready: Path | None, missing: str, use_sct: bool, device: str
+    image: Path,
+    folder: Path,
+    ready: Path | None,
+    missing: str,
+    use_sct: bool,
+    device: str,
+    sequence: str = "",
 ) -> dict[str, Any]:
-    """Get the cord mask of one image, tidy it and check it.
+    """Get the cord mask of one image, tidy it and check it, and see what is odd about the image.
 
     Parameters
     ----------
@@ -120,14 +130,23 @@ def find_cord(
         Segment with SCT instead.
     device : str
         Where SCT runs.
+    sequence : str
+        Name in the table of sequences.
 
     Returns
     -------
     dict
-        ``mask`` (file name), ``sha256`` of its voxels, ``version`` of SCT (empty for the localiser), and ``doubt`` (why the
-        header may be wrong, or empty).
+        ``mask`` (file name), ``sha256`` of its voxels, ``version`` of SCT (empty for the localiser), and ``doubt`` (what is odd
+        about the image or its header, as sentences, or empty).
+
+    Raises
+    ------
+    BadImageError
+        The image cannot be read, or voxels of its cord are no numbers.
+    CordError
+        There is no cord that passes the checks.
     """
-    grid = read_grid(image)
+    volume, grid = read_volume(image)
     version = ""
     source = ready
     if use_sct:
@@ -145,16 +164,27 @@ def find_cord(
         "mask": "cord.nii.gz",
         "sha256": hashlib.sha256(mask.tobytes()).hexdigest(),
         "version": version,
-        "doubt": cord.doubt(mask, grid),
+        "doubt": ". ".join(_doubts(volume, mask, grid, image.name, sequence)),
     }
+
+
+def _doubts(volume: FloatArray, mask: NDArray[np.uint8], grid: Grid, name: str, sequence: str) -> list[str]:
+    """Return what is odd about an image, as sentences without full stops; refuse it where its cord is not there."""
+    lost = cord.lost_share(mask, grid, ~np.isfinite(volume))
+    if lost > MOST_LOST:
+        raise BadImageError(
+            f"{name} cannot be used: {100 * lost:.2g} % of the voxels around its cord are no numbers (NaN or infinite).",
+            "Convert it again, or look for the step that wrote them.",
+        )
+    found = signal.find_signal(volume, sequence)
+    said = [*found.notes, cord.doubt(mask, grid)]
+    return [text.rstrip(".") for text in said if text]
 
 
 def _read_mask(source: Path, image: Path) -> Any:
     try:
-        return read_volume(source)
+        return read_labels(source)
     except BadImageError as error:
-        if "every voxel has the value 0" in error.message:
-            raise CordError(f"No spinal cord was found in {image.name}: the cord mask is empty.") from error
         raise UnitError(f"The cord mask of {image.name} cannot be used: {error.message}") from error
 
 
@@ -184,7 +214,7 @@ def label_levels(image: Path, image_cord: Path, folder: Path, contrast: str) -> 
         labels = sct.label_vertebrae(image, mask, folder / "sct", contrast=contrast)
     except UnitError as error:
         return {"levels": "", "reason": error.message, "retry": True}
-    fault = vertebrae.fault_of(labels, read_volume(mask)[0] > 0.5, grid)
+    fault = vertebrae.fault_of(labels, read_labels(mask)[0] > 0.5, grid)
     if fault:
         return {"levels": "", "reason": f"The vertebral labels of SCT were refused: {fault}."}
     write_like(folder / "levels.nii.gz", labels.astype(np.uint8), image)
@@ -212,10 +242,12 @@ def crop_unit(
     alignments: list[Path],
     folder: Path,
     levels: Path | None = None,
+    sequences: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Crop the reference and every aligned image.
 
-    The cord, the alignments and the levels are outcome files; ``folder`` gets ``crop.npz``.
+    The cord, the alignments and the levels are outcome files; ``folder`` gets ``crop.npz``. ``sequences`` names that of the
+    reference and of each of ``images``, where they are known.
 
     Returns
     -------
@@ -224,11 +256,12 @@ def crop_unit(
         ``dropped`` (position to reason).
     """
     mask = mask_of(reference_cord)
-    inputs = [crop.CropInput(reference, np.eye(4))]
-    for image, outcome in zip(images, alignments, strict=True):
+    names = sequences or [""] * (1 + len(images))
+    inputs = [crop.CropInput(reference, np.eye(4), names[0])]
+    for image, outcome, name in zip(images, alignments, names[1:], strict=True):
         found = alignment_of(read_outcome(outcome), image)
         if isinstance(found, Alignment):
-            inputs.append(crop.CropInput(image, found.transform))
+            inputs.append(crop.CropInput(image, found.transform, name))
     reasons = crop.make_crop(mask, tuple(inputs), folder / "crop.npz", _labels_of(levels))
     cropped = [item.path for item in inputs[1:] if item.path not in reasons]
     return {

@@ -113,7 +113,9 @@ def _build(request: PrepareRequest, folder: Path) -> Any:
     }
     reference_cord = cords[unit.reference.path]
     workflow.add_nodes(list(cords.values()))
-    made = engine.Node(MakeCrop(reference=reference, version=__version__), "crop")
+    fed = _network_inputs(request)
+    sequences = [image.sequence for image in (unit.reference, *fed)]
+    made = engine.Node(MakeCrop(reference=reference, sequences=sequences, version=__version__), "crop")
     workflow.connect(reference_cord, "outcome", made, "reference_cord")
     if request.cord == "sct":
         labelled = engine.Node(_levels_interface(request), "levels")
@@ -132,7 +134,7 @@ def _build(request: PrepareRequest, folder: Path) -> Any:
             place += 1
             workflow.connect(node, "outcome", merged, f"in{place}")
     if place:
-        made.inputs.images = [str(image.path.absolute()) for image in _network_inputs(request)]
+        made.inputs.images = [str(image.path.absolute()) for image in fed]
         workflow.connect(merged, "out", made, "alignments")
     return workflow
 
@@ -147,6 +149,7 @@ def _cord_interface(request: PrepareRequest, image: Image) -> FindCord:
     with_sct = request.cord == "sct" and image.path not in request.cord_masks
     interface = FindCord(
         image=str(image.path.absolute()),
+        sequence=image.sequence,
         use_sct=with_sct,
         use_gpu=with_sct and request.sct_device != "cpu",
         device=request.sct_device,

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import images, resample, space
+from .. import resample, space
 from ..records import Image, Segmented
+from ..signal import read_signal
 from ..space import FloatArray
 from .arrays import Crop, View, grey_limits
 from .draw import Picture, draw_plain
@@ -101,13 +102,13 @@ def _half(volume: FloatArray, coverage: NDArray[np.bool_], part: slice) -> Float
 
 def _by_header(image: Image, crop: Crop, part: slice) -> FloatArray:
     """Return the same slice of an image as it lay before alignment."""
-    volume, grid = images.read_volume(image.path)
+    found, grid = read_signal(image.path, image.sequence)
     # Only the slices that are drawn: a few milliseconds.
     starts = crop.starts[part]
     shifted = crop.grid.affine.copy()
     shifted[:3, 3] = crop.grid.to_mm(np.array([0.0, 0.0, part.start]))
     stretch = space.Grid((crop.grid.shape[0], crop.grid.shape[1], len(starts)), shifted)
-    sampled, coverage = resample.to_crop(volume, grid, starts, stretch, np.eye(4))
+    sampled, coverage = resample.to_crop(found.values, grid, starts, stretch, np.eye(4), valid=found.valid)
     return _half(sampled, coverage, slice(None))
 
 

@@ -12,6 +12,7 @@ from scipy import ndimage
 from .. import images, resample, space
 from ..records import Image, Segmented
 from ..sequences import ISOTROPIC
+from ..signal import read_signal
 from ..space import CONNECTED, FloatArray, Grid
 
 #: Left, right, bottom and top letter of a slice across each axis of a volume in LAS order: radiological.
@@ -230,8 +231,9 @@ def read_native(segmented: Segmented, crop: Crop, scan: Image | None = None) -> 
         The image or its cord mask cannot be read any more.
     """
     scan = scan or segmented.prepared.unit.reference
-    image, grid = images.read_volume(scan.path)
-    cord, _ = images.read_volume(segmented.prepared.cord_masks[scan.path])
+    found, grid = read_signal(scan.path, scan.sequence)
+    image = found.values
+    cord, _ = images.read_labels(segmented.prepared.cord_masks[scan.path])
     transform = segmented.prepared.alignments[scan.path].transform
     instances = native_instances(crop, grid, segmented.operating.threshold, transform)
     change = nib.orientations.ornt_transform(

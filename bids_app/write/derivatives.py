@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..files import write_json, write_text, writing
-from ..images import read_volume, write_like
+from ..images import read_labels, write_like
 from ..options import Options
 from ..records import Image, Lesion, Segmented
 from ..tables import LESION_COLUMNS, Cell, write_table
@@ -144,7 +144,7 @@ def _write_image(image: Image, units: Sequence[_Loaded], options: Options) -> li
     maps = native_maps([unit.layer(image) for unit in units], image.grid)
     records = [unit.record for unit in units]
     own = next((unit for unit in records if unit.prepared.unit.reference.path == image.path), records[0])
-    cord, _ = read_volume(own.prepared.cord_masks[image.path])
+    cord, _ = read_labels(own.prepared.cord_masks[image.path])
     paths = _write_lesions(image, records, maps, options)
     paths += _write_map(
         image, CORD_MASK, (cord >= 0.5).astype(np.uint8), sidecars.cord_mask(image, own, options), options

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from ..images import canonical
 from ..records import Lesion
 from ..resample import from_crop, labels_from_crop
 from ..space import CONNECTED, FloatArray, Grid
@@ -68,6 +69,7 @@ def native_maps(layers: Sequence[Layer], target: Grid) -> NativeMaps:
     Where two units mark a voxel, the more probable lesion has it. A lesion whose centre of mass lies within
     the image keeps at least its most probable voxel there, however thick the slices are.
     """
+    order, target = canonical(target)
     probability = np.zeros(target.shape, np.float32)
     best = np.zeros(target.shape, np.float32)
     instances = np.zeros(target.shape, np.int32)
@@ -81,7 +83,7 @@ def native_maps(layers: Sequence[Layer], target: Grid) -> NativeMaps:
         wins = (kept >= layer.threshold) & (kept > best) & (labels > 0)
         instances[wins], best[wins] = labels[wins], kept[wins]
     _restore_lost(instances, layers, target)
-    return NativeMaps(np.clip(probability, 0, 1), instances)
+    return NativeMaps(order.undo(np.clip(probability, 0, 1)), order.undo(instances))
 
 
 def covers(target: Grid, lesion: Lesion, transform: FloatArray) -> bool:
