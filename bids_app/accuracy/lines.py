@@ -55,11 +55,12 @@ class Line:
 
 
 def share(what: str, group: str, hits: Sequence[bool], stems: Iterable[str], must: str = "") -> Line:
-    """Return the line of a share, with Wilson's interval."""
+    """Return the line of a share, with Wilson's interval; what is simulated has no scans behind it."""
     stems, n = set(stems), len(hits)
     value = sum(hits) / n if n else NAN
+    behind = (len(stems), people_in(stems)) if stems else (None, None)
     return Line(
-        what, group, value, sum(hits), n, *wilson(sum(hits), n), len(stems), people_in(stems), must
+        what, group, value, sum(hits), n, *wilson(sum(hits), n), *behind, must
     )  # fmt: skip
 
 

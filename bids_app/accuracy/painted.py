@@ -215,7 +215,7 @@ def recall(outcomes: dict[str, Outcome]) -> Iterator[Line]:
         for low, high in BANDS:
             hits = [one.found for one in results if low <= one.contrast < high]
             yield lines.share(f"painted, contrast {low:g} to {high:g}, {kind}", group, hits, stems)
-        yield _beside(f"false lesions beside painted ones, a pass, {kind}", group, outcomes, stems)
+        yield _beside(kind, group, outcomes, stems)
     for group in GROUPS:
         stems = [s for s in outcomes if group_of(s) == group and LESION_FREE[s] in (SAGITTAL, AXIAL)]
         results = [one for stem in stems for one in outcomes[stem].results]
@@ -224,15 +224,14 @@ def recall(outcomes: dict[str, Outcome]) -> Iterator[Line]:
             title = f"painted, contrast {low:g} to {high:g}, T2-weighted"
             yield lines.share(title, group, hits, stems, must((low, high), group))
         if stems:
-            title = "false lesions beside painted ones, a pass, T2-weighted"
-            yield _beside(title, group, outcomes, stems, must("beside", group))
+            rates = [outcomes[stem].beside / outcomes[stem].passes for stem in stems]
+            title = "false lesions beside painted ones, a scan, T2-weighted"
+            yield lines.mean(title, group, rates, stems, must("beside", group))
 
 
-def _beside(
-    what: str, group: str, outcomes: dict[str, Outcome], stems: Sequence[str], least: str = ""
-) -> Line:
-    count, looks = (sum(getattr(outcomes[s], name) for s in stems) for name in ("beside", "passes"))
-    return lines.rate(what, group, count, looks, stems, least)
+def _beside(kind: str, group: str, outcomes: dict[str, Outcome], stems: Sequence[str]) -> Line:
+    count, looks = (sum(getattr(outcomes[stem], name) for stem in stems) for name in ("beside", "passes"))
+    return lines.rate(f"false lesions beside painted ones, a pass, {kind}", group, count, looks, stems)
 
 
 def retest(first: Found, second: Found, judge: Judge) -> Iterator[str | Line]:

@@ -24,7 +24,8 @@ def make_tubes(seed: int) -> tuple[NDArray[np.float32], Grid]:
     """Make one scan; equal seeds give equal scans.
 
     Muscle with texture, three to eight vessels that run up or slant, brighter or darker than what is around them, and none to
-    three bones: a dark ring around marrow. No tube lies in another, so that nothing looks like a cord in its fluid.
+    three bones: a thin dark ring around marrow. No tube lies in another, and the marrow of a bone is wider than a cord, so that
+    nothing looks like a cord in its fluid.
 
     Returns
     -------
@@ -73,7 +74,7 @@ def _inside(away: Tensor, radius: float) -> Tensor:
 def _vessel(draw: Draw, points: Tensor, half: Tensor, values: Tensor, taken: Tensor) -> tuple[Tensor, Tensor]:
     """Add a vessel where there is room for it."""
     away = _away(draw, points, half, draw.uniform(0, 0.7))
-    radius = draw.log_uniform(1.5, 7.0)
+    radius = draw.log_uniform(1.5, 5.0)
     if bool((taken & (away < radius + 2)).any()):
         return values, taken
     level = draw.uniform(1.3, 3.0) if draw.chance(0.6) else draw.uniform(0.0, 0.7)
@@ -84,7 +85,7 @@ def _vessel(draw: Draw, points: Tensor, half: Tensor, values: Tensor, taken: Ten
 def _bone(draw: Draw, points: Tensor, half: Tensor, values: Tensor, taken: Tensor) -> tuple[Tensor, Tensor]:
     """Add a bone where there is room for it: a thin dark ring around marrow."""
     away = _away(draw, points, half, 0.2)
-    radius, thick = draw.uniform(7, 18), draw.uniform(1.0, 2.5)
+    radius, thick = draw.uniform(11, 20), draw.uniform(1.0, 2.0)
     if bool((taken & (away < radius + 2)).any()):
         return values, taken
     outer, inner = _inside(away, radius), _inside(away, radius - thick)
