@@ -57,20 +57,17 @@ class Line:
 def share(what: str, group: str, hits: Sequence[bool], stems: Iterable[str], must: str = "") -> Line:
     """Return the line of a share, with Wilson's interval; what is simulated has no scans behind it."""
     stems, n = set(stems), len(hits)
+    low, high = wilson(sum(hits), n)
     value = sum(hits) / n if n else NAN
-    behind = (len(stems), people_in(stems)) if stems else (None, None)
-    return Line(
-        what, group, value, sum(hits), n, *wilson(sum(hits), n), *behind, must
-    )  # fmt: skip
+    scans, people = (len(stems), people_in(stems)) if stems else (None, None)
+    return Line(what, group, value, sum(hits), n, low, high, scans, people, must)
 
 
 def total(what: str, group: str, count: int, stems: Iterable[str], must: str = "") -> Line:
     """Return the line of a number of false lesions, with the exact Poisson interval."""
     stems = set(stems)
-    return Line(
-        what, group, count if stems else NAN, count, None, *(poisson(count) if stems else (NAN, NAN)),
-        len(stems), people_in(stems), must,
-    )  # fmt: skip
+    low, high = poisson(count)
+    return Line(what, group, count, count, None, low, high, len(stems), people_in(stems), must)
 
 
 def rate(what: str, group: str, count: int, looks: int, stems: Iterable[str], must: str = "") -> Line:
