@@ -25,8 +25,9 @@ def main(argv: list[str] | None = None) -> int:
     from bids_app.simulate.patches import PRESENCE, make_patch
     from bids_app.train.samples import Kept
 
-    if bids_app.__version__ != VERSION:
-        sys.stderr.write(f"this is version {bids_app.__version__}, not {VERSION}\n")
+    found = Path(str(bids_app.__file__)).resolve().parent
+    if bids_app.__version__ != VERSION or found == Path(__file__).resolve().parents[1]:
+        sys.stderr.write(f"{found} is not the code of version {VERSION}: put that in front (make frozen)\n")
         return 2
     torch.set_num_threads(1)
     options.folder.mkdir(parents=True, exist_ok=True)

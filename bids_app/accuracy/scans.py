@@ -113,8 +113,8 @@ class Scan:
 
 
 def raw_scans(data: Path) -> dict[str, Path]:
-    """Return all scans below a folder by name, masks left out."""
-    paths = sorted(data.rglob("sub-*.nii.gz"))
+    """Return all development scans below a folder by name, masks left out."""
+    paths = sorted(data.rglob("sub-dev*.nii.gz"))
     return {
         path.name.removesuffix(".nii.gz"): path
         for path in paths
