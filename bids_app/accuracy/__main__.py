@@ -21,34 +21,30 @@ from . import cords, lines, painted
 from .alone import comparison
 from .frozen import frozen_scores
 from .lines import Line
-from .scans import LESION_FREE, PAIRS, Found, find_cord, person_of, raw_scans
+from .scans import LESION_FREE, PAIRS, Found, find_cord, raw_scans
 from .simulated import PARTICIPANTS, report
 
 
 def main(argv: list[str] | None = None) -> int:
     """Print all figures."""
     options = parser().parse_args(argv)
-    shipped = Segmenter(torch.device("cpu"), options.weights)
-    judges = {
-        person: Segmenter(torch.device("cpu"), Path(path))
-        for person, path in (one.split("=", maxsplit=1) for one in options.instead)
-    }
-    for name, one in {"everybody": shipped, **judges}.items():
-        card = one.weights.card
-        say([f"weights for {name}: {card.name}, SHA-256 {card.sha256[:12]}, {one.operating}"])
-        say([f"\tof {card.record['data']}"])
+    segmenter = Segmenter(torch.device("cpu"), options.weights)
+    card = segmenter.weights.card
+    say(
+        [
+            f"weights {card.name}, SHA-256 {card.sha256[:12]}, {segmenter.operating}",
+            f"\tof {card.record['data']}",
+        ]
+    )
     table = Table(options.table)
 
-    def judge(stem: str) -> Segmenter:
-        return judges.get(person_of(stem), shipped)
-
     if options.data:
-        table.take(on_scans(options.data, options.cord, judge))
+        table.take(on_scans(options.data, options.cord, segmenter))
     if options.frozen:
-        table.take(frozen_scores(options.frozen, shipped, options.samples))
+        table.take(frozen_scores(options.frozen, segmenter, options.samples))
     say(["", *lines.printed(table.lines)])
     if options.participants:
-        say(report(shipped, options.participants, options.workers))
+        say(report(segmenter, options.participants, options.workers))
     if options.alone:
         say(comparison(options.alone))
     return 0
@@ -63,13 +59,6 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         default=SHIPPED / "lesion.safetensors",
         help="lesion model (default: the one that ships)",
-    )
-    result.add_argument(
-        "--instead",
-        action="append",
-        default=[],
-        metavar="PERSON=WEIGHTS",
-        help="other weights that judge one person",
     )
     result.add_argument(
         "--cord",
@@ -110,7 +99,7 @@ class Table:
                 lines.write(self.path, self.lines)
 
 
-def on_scans(data: Path, cord: Path, judge: painted.Judge) -> Iterator[str | Line]:
+def on_scans(data: Path, cord: Path, segmenter: Segmenter) -> Iterator[str | Line]:
     """Yield everything that real scans tell, test people first."""
     began = time.monotonic()
     localiser = Localiser(torch.device("cpu"), cord)
@@ -120,19 +109,19 @@ def on_scans(data: Path, cord: Path, judge: painted.Judge) -> Iterator[str | Lin
     yield from cords.agreement(data, founds)
     yield from cords.refusals(data, localiser)
     free = [founds[stem] for stem in LESION_FREE if stem in founds]
-    yield from painted.false_lesions(free, judge)
+    yield from painted.false_lesions(free, segmenter)
     yield "the same lesions painted into two runs"
     for first, second in PAIRS:
         if first in founds and second in founds:
-            yield from painted.retest(founds[first], founds[second], judge)
-    yield from _painted(free, judge)
+            yield from painted.retest(founds[first], founds[second], segmenter)
+    yield from _painted(free, segmenter)
     yield f"{time.monotonic() - began:.0f} s"
 
 
-def _painted(free: Iterable[Found], judge: painted.Judge) -> Iterator[str | Line]:
+def _painted(free: Iterable[Found], segmenter: Segmenter) -> Iterator[str | Line]:
     yield "painted lesions"
     outcomes = {}
-    for stem, outcome in painted.paint_all(free, judge):
+    for stem, outcome in painted.paint_all(free, segmenter):
         outcomes[stem] = outcome
         yield painted.told(stem, outcome)
     yield from painted.recall(outcomes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -48,9 +48,6 @@ MUST = {
     (SAGITTAL, "large"): "0.9", (AXIAL, "large"): "0.95",
     BANDS[0]: "0.33", BANDS[1]: "0.67", "beside": "0.1", "retest": "14 of 15",
 }  # fmt: skip
-
-#: Who judges a scan, by its name.
-Judge = Callable[[str], Segmenter]
 
 
 @dataclass(frozen=True)
@@ -102,7 +99,7 @@ def must(key: object, group: str) -> str:
     return MUST.get(key, "") if group == TEST else ""  # type: ignore[call-overload]
 
 
-def false_lesions(founds: Iterable[Found], judge: Judge) -> Iterator[str | Line]:
+def false_lesions(founds: Iterable[Found], segmenter: Segmenter) -> Iterator[str | Line]:
     """Yield what is marked on scans without lesions, scan by scan, and the lines of each kind and group."""
     yield "false lesions on scans that are taken to have none"
     counts: dict[str, int] = {}
@@ -110,7 +107,7 @@ def false_lesions(founds: Iterable[Found], judge: Judge) -> Iterator[str | Line]
         if found.mask is None:
             yield f"\t{found.stem}\t{group_of(found.stem)}\tno cord"
             continue
-        probability, _, marked = judge(found.stem).find(read_scan(found).crop)
+        probability, _, marked = segmenter.find(read_scan(found).crop)
         counts[found.stem] = len(marked)
         volume = sum(lesion.volume_mm3 for lesion in marked)
         yield (
@@ -132,7 +129,7 @@ def _groups(stems: Iterable[str]) -> Iterator[tuple[str, str, list[str]]]:
                 yield group, kind, some
 
 
-def paint_all(founds: Iterable[Found], judge: Judge) -> Iterator[tuple[str, Outcome]]:
+def paint_all(founds: Iterable[Found], segmenter: Segmenter) -> Iterator[tuple[str, Outcome]]:
     """Paint the same lesions into every scan; yields scan by scan what became of them."""
     drawn = draw_bands(SEED, BANDS, EACH)
     for found in founds:
@@ -142,7 +139,7 @@ def paint_all(founds: Iterable[Found], judge: Judge) -> Iterator[tuple[str, Outc
         if cord_mm(scan) < LEAST_CORD_MM:
             continue
         placed = [place(scan, lesion) for lesion in drawn]
-        yield found.stem, look(scan, placed, passes(placed, APART_MM), judge(found.stem))
+        yield found.stem, look(scan, placed, passes(placed, APART_MM), segmenter)
 
 
 def cord_mm(scan: Scan) -> float:
@@ -234,7 +231,7 @@ def _beside(kind: str, group: str, outcomes: dict[str, Outcome], stems: Sequence
     return lines.rate(f"false lesions beside painted ones, a pass, {kind}", group, count, looks, stems)
 
 
-def retest(first: Found, second: Found, judge: Judge) -> Iterator[str | Line]:
+def retest(first: Found, second: Found, segmenter: Segmenter) -> Iterator[str | Line]:
     """Yield how far two runs of one cord agree, the same lesions painted at the same places of the world."""
     group, what = (
         group_of(first.stem),
@@ -247,7 +244,7 @@ def retest(first: Found, second: Found, judge: Judge) -> Iterator[str | Line]:
     bands = draw_bands(SEED, BANDS, EACH)
     drawn = [lesion for n in range(len(BANDS)) for lesion in bands[n * EACH :][:RETESTED]]
     placed = [place(a, lesion) for lesion in drawn]
-    outcomes = [look(scan, placed, passes(placed, APART_MM), judge(scan.name)) for scan in (a, b)]
+    outcomes = [look(scan, placed, passes(placed, APART_MM), segmenter) for scan in (a, b)]
     both = list(zip(*(sorted(one.results, key=lambda r: r.number) for one in outcomes), strict=True))
     change = [
         2 * abs(x.marked_mm3 - y.marked_mm3) / (x.marked_mm3 + y.marked_mm3)
