@@ -190,6 +190,7 @@ def test_two_runs_that_look_alike_have_the_same_answer(scan, monkeypatch):
     first, second = (Found(stem, Path(stem), scan.cord.astype(np.uint8)) for stem in PAIRS[1])
     monkeypatch.setattr(painted, "read_scan", lambda found: replace(scan, name=found.stem))
     *_, alike = retest(first, second, Sees(107.0))
+    assert alike.what == "two runs of dev05, the same painted lesions: same answer"
     assert (alike.count, alike.of, alike.group) == (6, 6, SEEN)
     looks = iter([Sees(107.0), Sees(170.0)])
     real = painted.look

@@ -24,7 +24,6 @@ from .scans import (
     Found,
     Scan,
     group_of,
-    person_of,
     read_scan,
 )
 
@@ -233,10 +232,8 @@ def _beside(kind: str, group: str, outcomes: dict[str, Outcome], stems: Sequence
 
 def retest(first: Found, second: Found, segmenter: Segmenter) -> Iterator[str | Line]:
     """Yield how far two runs of one cord agree, the same lesions painted at the same places of the world."""
-    group, what = (
-        group_of(first.stem),
-        f"two runs of {person_of(first.stem)}, the same painted lesions: same answer",
-    )
+    visit = first.stem.removeprefix("sub-").split("_acq-", maxsplit=1)[0].replace("_", " ")
+    group, what = group_of(first.stem), f"two runs of {visit}, the same painted lesions: same answer"
     if first.mask is None or second.mask is None:
         yield f"\t{first.stem} and {second.stem}\tno cord"
         return
