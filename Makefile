@@ -6,7 +6,7 @@ DEMO ?= demo
 STAMP := $(VENV)/.installed
 SHELL := /bin/bash
 
-.PHONY: demo test lint types unit agreement container locks figures site accuracy calibration alignment fields benchmark pictures clean
+.PHONY: demo test lint types unit agreement container locks figures site accuracy frozen calibration alignment fields benchmark pictures clean
 
 # torch goes first and alone: pinned exactly, a resolver takes the CPU build where one is offered.
 $(STAMP): setup.cfg pyproject.toml
@@ -79,9 +79,16 @@ benchmark: $(STAMP)
 site: $(STAMP)
 	$(BIN)/python -m bids_app.benchmark.site
 
-# How good the weights are: make accuracy [DATA=public development scans]
-accuracy: $(STAMP)
-	$(BIN)/python -m bids_app.accuracy $(DATA) --halves docs/halves/first.safetensors docs/halves/second.safetensors --alone docs/alone.tsv
+# How good the weights are: make accuracy [DATA=folder that holds the public development scans]; the table is also build/accuracy.tsv
+accuracy: $(STAMP) frozen
+	$(BIN)/python -m bids_app.accuracy $(DATA) --frozen $(FROZEN) --table build/accuracy.tsv --alone docs/alone.tsv
+
+# Samples that stay the same: made by the simulator of version 0.1.0, from the history of this repository (some minutes the first time)
+FROZEN ?= build/frozen
+frozen: $(STAMP)
+	@mkdir -p build/v0.1.0 $(FROZEN)
+	@test -d build/v0.1.0/bids_app || git archive 414b30c bids_app | tar -x -C build/v0.1.0
+	PYTHONPATH=build/v0.1.0 $(BIN)/python -P bids_app/accuracy/make_frozen.py $(FROZEN)
 
 # How far a lesion's probability can be believed: make calibration [WRITE=--write puts it on the model card]
 calibration: $(STAMP)

@@ -1,7 +1,7 @@
 """``python -m bids_app.accuracy.negatives DATA OUT``: empty lesion masks for the development scans that show no lesion.
 
-``OUT/all``, ``OUT/first`` and ``OUT/second`` are folders for ``mscord-train --labels``: cords without lesions are backgrounds and
-negatives. Weights that learned from one half of the people are judged on the other.
+``OUT`` is a folder for ``mscord-train --labels``: cords without lesions are backgrounds and negatives. Test people and those on
+whom settings are chosen are left out.
 """
 
 from __future__ import annotations
@@ -13,9 +13,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 
-from .scans import LESION_FREE, find, half_of
-
-NAMES = ("first", "second")
+from .scans import LESION_FREE, SEEN, group_of, raw_scans
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -24,14 +22,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     options = parser.parse_args(argv)
+    there = raw_scans(options.data)
     for stem in LESION_FREE:
-        path = find(options.data, stem)
-        image = nibabel.load(path)
+        if stem not in there or group_of(stem) != SEEN:
+            continue
+        image = nibabel.load(there[stem])
         mask = nibabel.Nifti1Image(np.zeros(image.shape[:3], np.uint8), image.affine)
-        for name in ("all", NAMES[half_of(stem)]):
-            folder = options.out / name / path.parent.relative_to(options.data)
-            folder.mkdir(parents=True, exist_ok=True)
-            nibabel.save(mask, folder / f"{stem}_label-lesion_mask.nii.gz")
+        folder = options.out / there[stem].parent.relative_to(options.data)
+        folder.mkdir(parents=True, exist_ok=True)
+        nibabel.save(mask, folder / f"{stem}_label-lesion_mask.nii.gz")
     return 0
 
 

@@ -7,7 +7,7 @@ that noise, texture and partial volume stay those of the scan.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,14 +46,50 @@ class Painted:
     contrast: float
 
 
-def draw_sets(seed: int, sets: int, each: int) -> list[list[Painted]]:
-    """Draw sets of lesions that keep apart: contrast uniform from 1.1 to 1.6, length uniform from 4 to 20 mm."""
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """A lesion at its place in the world.
+
+    Attributes
+    ----------
+    centre : array, shape (3,)
+        RAS+ mm.
+    lean : array, shape (2,)
+        How far the cord moves in x and y per mm of z: the lesion follows it.
+    """
+
+    lesion: Painted
+    centre: FloatArray
+    lean: FloatArray
+
+
+def draw_bands(seed: int, bands: Sequence[tuple[float, float]], each: int) -> list[Painted]:
+    """Draw lesions all along the cord, equally many in each band of contrast; length uniform from 4 to 20 mm."""
     random = np.random.default_rng(seed)
     result = []
-    for _ in range(sets):
-        places = (np.arange(each) + random.uniform(0.2, 0.8, each)) / each * 2 - 1
-        result.append([_draw(random, float(place)) for place in places])
+    for low, high in bands:
+        places = random.permutation((np.arange(each) + random.uniform(0.2, 0.8, each)) / each * 2 - 1)
+        for place in places:
+            result.append(replace(_draw(random, float(place)), contrast=random.uniform(low, high)))
     return result
+
+
+def passes(placed: Sequence[Placed], apart_mm: float) -> list[list[int]]:
+    """Share lesions out among as few passes as it takes to keep the ends of those of a pass apart; returns their numbers."""
+    result: list[list[int]] = []
+    for number, one in enumerate(placed):
+        for some in result:
+            if all(_gap_mm(one, placed[other]) >= apart_mm for other in some):
+                some.append(number)
+                break
+        else:
+            result.append([number])
+    return result
+
+
+def _gap_mm(one: Placed, other: Placed) -> float:
+    between = abs(float(one.centre[2] - other.centre[2]))
+    return between - (one.lesion.length_mm + other.lesion.length_mm) / 2
 
 
 def _draw(random: np.random.Generator, along: float) -> Painted:
@@ -70,7 +106,27 @@ def _draw(random: np.random.Generator, along: float) -> Painted:
     )
 
 
-def paint(scan: Scan, lesions: Sequence[Painted], darker: bool) -> tuple[FloatArray, list[FloatArray]]:
+def place(scan: Scan, lesion: Painted) -> Placed:
+    """Say where a lesion lies in a scan whose cord is known."""
+    mm = scan.grid.to_mm(np.argwhere(scan.cord).astype(float))
+    # A tenth of the cord at either end is left free.
+    low, high = np.percentile(mm[:, 2], [10, 90])
+    height = float((low + high) / 2 + lesion.along * (high - low) / 2)
+    slab = np.abs(mm[:, 2] - height) <= max(3.0, float(scan.grid.spacing_mm.max()))
+    middle, spread = mm[slab].mean(axis=0), mm[slab].std(axis=0)
+    # An ellipse of half axes a and b has second moments a / 2 and b / 2.
+    half = 2 * spread
+    centre = np.array(
+        [
+            middle[0] + lesion.radial * half[0] * np.cos(lesion.angle),
+            middle[1] + lesion.radial * half[1] * np.sin(lesion.angle),
+            height,
+        ]
+    )
+    return Placed(lesion, centre, _direction(mm, height))
+
+
+def paint(scan: Scan, placed: Sequence[Placed], darker: bool) -> tuple[FloatArray, list[FloatArray]]:
     """Paint lesions into a copy of a scan.
 
     Parameters
@@ -88,38 +144,23 @@ def paint(scan: Scan, lesions: Sequence[Painted], darker: bool) -> tuple[FloatAr
     shares = []
     points = np.argwhere(scan.cord)
     mm = scan.grid.to_mm(points.astype(float))
-    for lesion in lesions:
-        share = _filling(scan, lesion, points, mm)
-        values = scan.volume[scan.cord]
-        near = np.abs(mm[:, 2] - _height(mm, lesion)) <= lesion.length_mm / 2 + AROUND_MM
+    values = scan.volume[scan.cord]
+    for one in placed:
+        share = _filling(scan, one, points, mm)
+        reach = one.lesion.length_mm / 2 + AROUND_MM
+        near = np.abs(mm[:, 2] - one.centre[2]) <= reach
         around = near & (share[scan.cord] == 0)
-        level = float(np.median(values[around if around.any() else near]))
-        change = 1 / lesion.contrast - 1 if darker else lesion.contrast - 1
-        volume += (change * level * share).astype(np.float32)
+        if near.any():
+            level = float(np.median(values[around if around.any() else near]))
+            contrast = one.lesion.contrast
+            change = 1 / contrast - 1 if darker else contrast - 1
+            volume += (change * level * share).astype(np.float32)
         shares.append(share)
     return volume, shares
 
 
-def _height(mm: FloatArray, lesion: Painted) -> float:
-    """Return the world z of a lesion's middle; a tenth of the cord at either end is left free."""
-    low, high = np.percentile(mm[:, 2], [10, 90])
-    return float((low + high) / 2 + lesion.along * (high - low) / 2)
-
-
-def _filling(scan: Scan, lesion: Painted, points: NDArray[np.int64], mm: FloatArray) -> NDArray[np.float32]:
-    height = _height(mm, lesion)
-    slab = np.abs(mm[:, 2] - height) <= max(3.0, float(scan.grid.spacing_mm.max()))
-    middle, spread = mm[slab].mean(axis=0), mm[slab].std(axis=0)
-    # An ellipse of half axes a and b has second moments a / 2 and b / 2.
-    half = 2 * spread
-    centre = np.array(
-        [
-            middle[0] + lesion.radial * half[0] * np.cos(lesion.angle),
-            middle[1] + lesion.radial * half[1] * np.sin(lesion.angle),
-            height,
-        ]
-    )
-    lean = _direction(mm, height)
+def _filling(scan: Scan, placed: Placed, points: NDArray[np.int64], mm: FloatArray) -> NDArray[np.float32]:
+    lesion, height = placed.lesion, placed.centre[2]
     out = np.array([np.cos(lesion.angle), np.sin(lesion.angle), 0])
     across = np.array([-np.sin(lesion.angle), np.cos(lesion.angle), 0])
     offsets = (
@@ -130,9 +171,9 @@ def _filling(scan: Scan, lesion: Painted, points: NDArray[np.int64], mm: FloatAr
     near = points[close]
     total = np.zeros(len(near))
     for offset in offsets:
-        away = scan.grid.to_mm(near + offset) - centre
+        away = scan.grid.to_mm(near + offset) - placed.centre
         # The lesion follows the cord's lean.
-        away[:, :2] -= away[:, 2:] * lean
+        away[:, :2] -= away[:, 2:] * placed.lean
         radius = (
             (away @ out / lesion.radius_mm[0]) ** 2
             + (away @ across / lesion.radius_mm[1]) ** 2

@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from .. import space
+from ..localise import Localiser
 from ..sequences import SLOTS
 from ..simulate.patches import PATCH_LENGTH, Patch, make_patch
-from .scans import LESION_FREE, Scan, read_scans
+from .scans import LESION_FREE, SLOT_OF, Scan, open_scans
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -89,6 +91,11 @@ def statistics(
     )
 
 
+def read_all(data: Path) -> dict[str, Scan]:
+    """Read the lesion-free scans of all but test people: the simulator is made beside them."""
+    return {scan.name: scan for scan in open_scans(data, Localiser(torch.device("cpu")))}
+
+
 def middle(cord: NDArray[np.float32]) -> slice:
     """Return the 32 mm in the middle of a cord: as much as a simulated sample shows."""
     slices = np.flatnonzero((cord >= 0.5).any(axis=(0, 1)))
@@ -104,14 +111,14 @@ def simulated(sequence: str, samples: int = SAMPLES) -> list[Patch]:
 
 def compare(scans: dict[str, Scan], samples: int = SAMPLES) -> Iterator[tuple[str, str, float, float, float]]:
     """Yield scan, statistic, real value, and the range of the simulated values."""
-    for sequence in dict.fromkeys(LESION_FREE.values()):
+    for sequence in dict.fromkeys(SLOT_OF[LESION_FREE[name]] for name in scans):
         patches = simulated(sequence, samples)
         made = [
             statistics(p.images[0].astype(np.float32), p.coverage[0], p.cord.astype(np.float32))
             for p in patches
         ]
         for name, scan in scans.items():
-            if LESION_FREE[name] != sequence:
+            if SLOT_OF[LESION_FREE[name]] != sequence:
                 continue
             part = (..., middle(scan.crop.cord))
             real = statistics(scan.crop.images[0][part], scan.crop.coverage[0][part], scan.crop.cord[part])
@@ -139,7 +146,7 @@ def draw(scans: dict[str, Scan], picture: Path) -> None:
     rows = ["sub-dev01_acq-sag_T2w", "sub-dev02_acq-sagcrop_T1w", "sub-dev05_acq-ax_run-1_T2starw"]
     figure = Figure(figsize=(12, 1.3 * len(rows)), layout="constrained")
     for row, name in zip(figure.subplots(len(rows), 14), rows, strict=True):
-        scan, sequence = scans[name], LESION_FREE[name]
+        scan, sequence = scans[name], SLOT_OF[LESION_FREE[name]]
         _cuts(row[:2], scan.crop.images[0, ..., middle(scan.crop.cord)], f"real {sequence}")
         for n, patch in enumerate(simulated(sequence, 12)[::2]):
             _cuts(row[2 + 2 * n : 4 + 2 * n], patch.images[0].astype(np.float32), "simulated")
@@ -161,7 +168,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("data", type=Path)
     parser.add_argument("picture", type=Path, nargs="?")
     options = parser.parse_args(argv)
-    scans = read_scans(options.data)
+    scans = read_all(options.data)
     for line in table(compare(scans)):
         sys.stdout.write(line + "\n")
     if options.picture:

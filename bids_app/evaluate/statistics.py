@@ -85,3 +85,17 @@ def holm(p: Sequence[float]) -> list[float]:
     corrected = np.empty(len(p))
     corrected[order] = np.minimum(1, np.maximum.accumulate(scaled))
     return [float(value) for value in corrected]
+
+
+def wilson(hits: int, of: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share (Wilson 1927); NaN where there is nothing to share."""
+    if not of:
+        return float("nan"), float("nan")
+    found = stats.binomtest(hits, of).proportion_ci(method="wilson")
+    return float(found.low), float(found.high)
+
+
+def poisson(count: int) -> tuple[float, float]:
+    """Return the exact 95 % interval of the mean of a Poisson count (Garwood 1936)."""
+    low = float(stats.chi2.ppf(0.025, 2 * count) / 2) if count else 0.0
+    return low, float(stats.chi2.ppf(0.975, 2 * count + 2) / 2)
