@@ -22,7 +22,7 @@ from ..sequences import SLOTS
 from ..simulate.draw import Draw
 from ..simulate.patches import Patch
 from ..train.methods import Dropout
-from ..train.samples import Keep, read_patch
+from ..train.samples import Keep
 from ..train.validation import Map, components, predict
 from .lines import Line
 
@@ -64,6 +64,13 @@ def frozen_scores(folder: Path, segmenter: Segmenter, most: int | None = None) -
     for name in ("one sequence", "several sequences", "T1 alone", "T1 alone, as the draw has it"):
         if name in groups:
             yield from told(name, groups[name], segmenter.operating)
+
+
+def read_patch(path: Path) -> Patch:
+    """Read a sample as version 0.1.0 kept it."""
+    with np.load(path) as arrays:
+        slots = tuple(int(slot) for slot in arrays["slots"])
+        return Patch(arrays["images"], arrays["coverage"], slots, arrays["visible"], arrays["cord"])
 
 
 def views(network: MultiSequenceNet, patch: Patch, seed: int) -> Iterator[tuple[str, Map]]:

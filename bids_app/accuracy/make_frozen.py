@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None) -> int:
 
     import bids_app
     from bids_app.simulate.patches import PRESENCE, make_patch
-    from bids_app.train.samples import Kept
+    from bids_app.train.samples import Kept  # type: ignore[attr-defined]  # that version's
 
     found = Path(str(bids_app.__file__)).resolve().parent
     if bids_app.__version__ != VERSION or found == Path(__file__).resolve().parents[1]:
