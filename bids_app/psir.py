@@ -15,6 +15,8 @@ from scipy import ndimage
 from . import space
 from .space import FloatArray
 
+#: Name in the table of sequences.
+PSIR = "PSIR"
 #: Fluid is looked for at these distances from the cord, mm.
 AROUND_MM = (0.7, 4.0)
 #: Percentiles of the surroundings that stand for what is darkest and brightest there.

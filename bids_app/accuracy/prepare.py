@@ -19,6 +19,7 @@ from scipy import ndimage
 from .. import cord, images, resample, space
 from ..files import write_json
 from ..localise import Localiser
+from ..signal import read_signal
 from ..train.prepare import relative, sliced
 
 #: Spacing of whole scans for the overview, and how much of the surroundings of the cord the second stage needs.
@@ -62,7 +63,8 @@ def main(argv: list[str] | None = None) -> int:
         (options.out / name).mkdir(parents=True, exist_ok=True)
     localiser = Localiser(torch.device("cpu"))
     for source in SOURCES:
-        volume, grid = images.read_volume(_raw(options.data, source.stem))
+        found, grid = read_signal(_raw(options.data, source.stem), source.sequence)
+        volume = found.values
         mask, manual = _cord(options.data, source.cord_of or source.stem, localiser)
         write_crop(options.out / "crops", source, volume, mask, grid)
         write_scan(options.out / "overview" / f"{source.stem}.npz", volume, mask, grid, OVERVIEW_FILE_MM)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from .. import cord, resample, space, vertebrae
 from ..images import common_grid, read_grid, read_labels
+from ..psir import PSIR, upright
 from ..signal import read_signal
 from ..space import FloatArray
 
@@ -74,7 +75,7 @@ def make_crop(
         if reason and number > 0:
             dropped[item.path] = reason
             continue
-        images.append(sampled)
+        images.append(_upright(sampled, coverage, inside) if item.sequence == PSIR else sampled)
         coverages.append(coverage)
     levels = np.zeros(len(starts), np.uint8)
     if labels is not None:
@@ -93,6 +94,14 @@ def make_crop(
         },
     )
     return dropped
+
+
+def _upright(
+    image: NDArray[np.float32], coverage: NDArray[np.bool_], inside: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return a PSIR image with fluid dark and at zero; as it is where too little is seen to tell."""
+    found = upright(image, coverage, inside)
+    return image if found is None else found.image
 
 
 def _too_little(coverage: NDArray[np.bool_]) -> str | None:
