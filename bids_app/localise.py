@@ -1,12 +1,14 @@
 """The built-in cord localiser: finds the cord in a whole image of any sequence, without Spinal Cord Toolbox.
 
-Two small networks. The first sees the whole field of view at 2 mm; a smooth path through its map is the centreline. The second
-draws the cord at 0.5 mm in a 24 mm crop around that line. What comes out passes the same checks as a mask of SCT's.
+Two small networks. The first sees the whole field of view at 2 mm; smooth paths through its map are candidates for the
+centreline. The second draws the cord at 0.5 mm in a 24 mm crop around each of them: what it confirms wins, however unsure the
+first was; what it denies is refused. What comes out passes the same checks as a mask of SCT's.
 """
 
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from . import cord, images, resample, space
+from .candidates import Candidate, candidates
 from .cards import SHIPPED
 from .errors import CordError
 from .model import checkpoint
@@ -35,17 +38,59 @@ LEAST_WINDOW = 16
 BEYOND_MM = 12.0
 #: The cord changes slowly along its length: a quarter of a window is enough to blend.
 CORD_OVERLAP = 0.25
-#: The path may move this many overview voxels in plane from slice to slice (63 degrees).
-REACH = 2
-#: Probability along the path from which the cord is taken to be there.
-PRESENT = 0.5
-#: Mean probability along the path from which it is taken to be a cord. Brains and noise stay well below it.
-CONFIDENT = 0.6
-#: Pieces of cord closer than this along the cord are one.
-GAP_MM = 12.0
-MINIMUM_LENGTH_MM = 20.0
+#: Mean probability inside the cord from which the second network is taken to confirm it, and probability of both networks from
+#: which no other candidate is looked at.
+CERTAIN, SURE = 0.75, 0.85
 #: The crop is laid anew where the second network finds the cord further than this from the first one's line.
 RECENTRE_MM = 3.0
+
+
+@dataclass(frozen=True, eq=False)
+class _Scan:
+    """An image in canonical order: signal, where it has data, its grid, and the uncropped common grid."""
+
+    volume: NDArray[np.float32]
+    valid: NDArray[np.bool_]
+    grid: Grid
+    common: Grid
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """What the second network makes of a candidate.
+
+    Attributes
+    ----------
+    mask : array, shape grid.shape, or None
+        None where it is no cord.
+    overview : float
+        Mean probability of the first network along the path.
+    certainty : float
+        Mean probability of the second network inside the cord.
+    length_mm : float
+        Over which there is a cord.
+    reason : str
+        Why there is no mask.
+    """
+
+    mask: NDArray[np.uint8] | None
+    overview: float
+    certainty: float
+    length_mm: float
+    reason: str
+
+    @property
+    def score(self) -> float:
+        """What decides between candidates: length, as far as both networks believe in it."""
+        return self.length_mm * self.certainty * (0.25 + self.overview)
+
+    @property
+    def sure(self) -> bool:
+        """Whether no other candidate need be looked at."""
+        return self.overview >= SURE and self.certainty >= SURE
+
+    def __str__(self) -> str:
+        return f"{self.length_mm:.0f} mm, overview {self.overview:.2f}, certainty {self.certainty:.2f}. {self.reason}"
 
 
 class Localiser:
@@ -90,51 +135,51 @@ class Localiser:
 
     def _find(self, volume: NDArray[np.float32], valid: NDArray[np.bool_], grid: Grid) -> NDArray[np.uint8]:
         """Return the cord mask of an image in canonical order."""
-        path_mm, score = self._centreline(volume, valid, grid)
-        log.debug("centreline of %d points, mean probability %.2f", len(path_mm), score)
-        common = images.common_grid(grid)
-        probability, starts = self._draw(volume, valid, grid, common, path_mm)
+        coarse = images.common_grid(grid, OVERVIEW_MM)
+        values, covered = _to_overview(volume, valid, grid, coarse)
+        scan = _Scan(volume, valid, grid, images.common_grid(grid))
+        drawn = []
+        for one in candidates(self._overview_map(values, covered)):
+            drawn.append(self._confirm(scan, one, coarse))
+            log.debug("candidate: %s", drawn[-1])
+            if drawn[-1].mask is not None and drawn[-1].sure:
+                break
+        if not drawn:
+            raise CordError("No spinal cord was found: nothing in the image looks like one.")
+        best = max(drawn, key=lambda one: (one.mask is not None, one.score))
+        if best.mask is None:
+            raise CordError(best.reason)
+        return best.mask
+
+    def _confirm(self, scan: _Scan, candidate: Candidate, coarse: Grid) -> Drawn:
+        """Let the second network draw a candidate, and see whether it takes it for a cord."""
+        common = scan.common
+        path_mm = coarse.to_mm(candidate.index)
+        probability, starts = self._draw(scan, path_mm)
         centre = _centroids(probability, starts)
-        if (
-            np.nanmax(np.abs(centre - (starts + (space.CROP_VOXELS - 1) / 2)), initial=0) * space.SPACING_MM
-            > RECENTRE_MM
-        ):
+        off = np.abs(centre - (starts + (space.CROP_VOXELS - 1) / 2)) * space.SPACING_MM
+        if np.nanmax(off, initial=0) > RECENTRE_MM:
             moved = _fill(centre)
             points = common.to_mm(np.column_stack([moved, np.arange(len(moved))]))
             first, last = _span(path_mm, common)
-            probability, starts = self._draw(volume, valid, grid, common, points[first : last + 1])
-        native = resample.from_crop(probability, starts, common, grid, np.eye(4))
-        mask = cord.clean_mask(native >= 0.5, grid).astype(np.uint8)
-        cord.check_cord(mask, grid)
-        return mask
-
-    def _centreline(
-        self, volume: NDArray[np.float32], valid: NDArray[np.bool_], grid: Grid
-    ) -> tuple[FloatArray, float]:
-        """Return points of the centreline, shape (M, 3) RAS+ mm, bottom to top, and the mean probability along it."""
-        coarse = images.common_grid(grid, OVERVIEW_MM)
-        values, covered = _to_overview(volume, valid, grid, coarse)
-        probability = self._overview_map(values, covered)
-        path, along = best_path(probability)
-        run = _longest_run(along >= PRESENT, round(GAP_MM / OVERVIEW_MM))
-        length = (run.stop - run.start) * OVERVIEW_MM
-        if length < min(MINIMUM_LENGTH_MM, 0.8 * len(along) * OVERVIEW_MM) or length == 0:
-            raise CordError(
-                f"No spinal cord was found: the best candidate is {length:.0f} mm long"
-                f" (at least {MINIMUM_LENGTH_MM:.0f} mm are needed), with a peak probability of {along.max():.2f}."
+            probability, starts = self._draw(scan, points[first : last + 1])
+        certainty, length = certainty_of(probability)
+        extent = float(scan.valid.any(axis=(0, 1)).sum() * scan.grid.spacing_mm[2])
+        needed = min(cord.MIN_LENGTH_MM, cord.MIN_LENGTH_FRACTION * extent)
+        drawn = Drawn(None, candidate.mean, certainty, length, "")
+        if length < needed or certainty < CERTAIN:
+            return replace(
+                drawn,
+                reason=f"No spinal cord was found: the best candidate is confirmed over {length:.0f} mm (at least"
+                f" {needed:.0f} mm are needed), with a probability of {certainty:.2f} (at least {CERTAIN:.2f} is needed).",
             )
-        if along[run].mean() < CONFIDENT:
-            raise CordError(
-                f"No spinal cord was found: the best candidate, {length:.0f} mm long, has a mean probability of"
-                f" {along[run].mean():.2f} (at least {CONFIDENT:.2f} is needed)."
-            )
-        index = np.column_stack(
-            [
-                ndimage.gaussian_filter1d(path[run], 2.0, axis=0, mode="nearest"),
-                np.arange(run.start, run.stop),
-            ]
-        )
-        return coarse.to_mm(index), float(along[run].mean())
+        native = resample.from_crop(probability, starts, common, scan.grid, np.eye(4))
+        mask = cord.clean_mask(native >= 0.5, scan.grid).astype(np.uint8)
+        try:
+            cord.check_cord(mask, scan.grid)
+        except CordError as error:
+            return replace(drawn, reason=str(error))
+        return replace(drawn, mask=mask)
 
     def _overview_map(self, values: FloatArray, covered: NDArray[np.bool_]) -> NDArray[np.float32]:
         # What lies outside the field of view counts for nothing: a window need not reach further than the image does.
@@ -152,20 +197,14 @@ class Localiser:
 
         return tiled(padded.shape, size, predict)[inner] * covered
 
-    def _draw(
-        self,
-        volume: NDArray[np.float32],
-        valid: NDArray[np.bool_],
-        grid: Grid,
-        common: Grid,
-        path_mm: FloatArray,
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    def _draw(self, scan: _Scan, path_mm: FloatArray) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Return cord probability in the crop around a path, shape (48, 48, N), and the crop's starts."""
+        common = scan.common
         slices = np.arange(common.shape[2])
         centre = _follow(common.to_index(path_mm), slices)
         starts = space.crop_starts(centre)
         first, last = _span(path_mm, common)
-        image, covered = resample.to_crop(volume, grid, starts, common, np.eye(4), valid=valid)
+        image, covered = resample.to_crop(scan.volume, scan.grid, starts, common, np.eye(4), valid=scan.valid)
         part = slice(first, last + 1)
         image, covered = space.normalise(image[..., part], covered[..., part]), covered[..., part]
         padded, inner = _pad(image, CORD_WINDOW)
@@ -181,52 +220,22 @@ class Localiser:
         return result, starts
 
 
-def best_path(probability: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the most probable path through a map, one point a slice along the last axis.
+def certainty_of(probability: NDArray[np.float32]) -> tuple[float, float]:
+    """Return the mean probability inside a cord, and the length over which there is one, mm.
 
-    Dynamic programming over slices: the path gains the probability under it and pays for every sideways step.
+    A slice counts where the inside (from 0.5) has the size of a cord.
 
     Parameters
     ----------
-    probability : array, shape (X, Y, N)
-
-    Returns
-    -------
-    path : array, shape (N, 2)
-        In-plane position in voxels, refined to the local centre of mass.
-    along : array, shape (N,)
-        Highest probability next to the path in each slice.
+    probability : array, shape (48, 48, N)
     """
-    smooth = ndimage.uniform_filter(probability, (3, 3, 3), mode="constant")
-    gain = smooth[..., 0].astype(np.float64)
-    steps: list[NDArray[np.int64]] = []
-    offsets = [(a, b) for a in range(-REACH, REACH + 1) for b in range(-REACH, REACH + 1)]
-    for k in range(1, probability.shape[2]):
-        padded = np.pad(gain, REACH, constant_values=-np.inf)
-        moved = np.stack(
-            [
-                padded[REACH + a : REACH + a + gain.shape[0], REACH + b : REACH + b + gain.shape[1]]
-                - 0.02 * (a * a + b * b)
-                for a, b in offsets
-            ]
-        )
-        choice = moved.argmax(axis=0)
-        steps.append(choice)
-        gain = np.take_along_axis(moved, choice[None], 0)[0] + smooth[..., k]
-    at = np.array(np.unravel_index(int(gain.argmax()), gain.shape))
-    path = [at]
-    for choice in reversed(steps):
-        at = at + np.array(offsets[int(choice[tuple(at)])])
-        path.append(at)
-    track = np.array(path[::-1])
-    refined, along = track.astype(float), np.zeros(len(track))
-    for k, (i, j) in enumerate(track):
-        low = np.maximum((i - 3, j - 3), 0)
-        block = probability[low[0] : i + 4, low[1] : j + 4, k]
-        along[k] = block.max()
-        if block.sum() > 0.5:
-            refined[k] = np.array(ndimage.center_of_mass(block)) + low
-    return refined, along
+    inside = probability >= 0.5
+    area = inside.sum(axis=(0, 1)) * space.SPACING_MM**2
+    there = (area >= cord.MIN_AREA_MM2) & (area <= cord.MAX_AREA_MM2)
+    if not there.any():
+        return 0.0, 0.0
+    mass = (probability * inside).sum(axis=(0, 1))[there].sum()
+    return float(mass / inside[..., there].sum()), float(there.sum() * space.SPACING_MM)
 
 
 def _ready(weights: Weights, device: torch.device) -> Weights:
@@ -305,20 +314,6 @@ def _pad(array: FloatArray, size: tuple[int, ...]) -> tuple[NDArray[np.float32],
     widths = [(e // 2, e - e // 2) for e in extra]
     inner = tuple(slice(a, a + n) for (a, _), n in zip(widths, array.shape, strict=True))
     return np.pad(array, widths).astype(np.float32), inner
-
-
-def _longest_run(present: NDArray[np.bool_], gap: int) -> slice:
-    """Return the longest run of True, gaps of up to ``gap`` bridged."""
-    bridged = (
-        ndimage.binary_closing(np.pad(present, gap + 1), np.ones(2 * (gap // 2) + 1))[gap + 1 : -(gap + 1)]
-        | present
-    )
-    labels, count = ndimage.label(bridged)
-    if not count:
-        return slice(0, 0)
-    runs = ndimage.find_objects(labels)
-    best = max((run[0] for run in runs), key=lambda run: int(present[run].sum()))
-    return slice(best.start, best.stop)
 
 
 def _span(path_mm: FloatArray, common: Grid) -> tuple[int, int]:

@@ -15,7 +15,7 @@ import pytest
 
 from bids_app import space
 from bids_app.accuracy import __main__ as accuracy
-from bids_app.accuracy import ablation, cords, frozen, lines, make_frozen, negatives, painted, realism, scans
+from bids_app.accuracy import cords, frozen, lines, make_frozen, painted, prepare, realism, scans
 from bids_app.accuracy.cords import centre_distance
 from bids_app.accuracy.elsewhere import PARTS, Part
 from bids_app.accuracy.paint import draw_bands, paint, passes, place, volume_mm3
@@ -32,9 +32,7 @@ from bids_app.simulate.patches import Patch
 from bids_app.simulate.scan import NOISE, draw_protocol
 from bids_app.simulate.shifted import shifted_protocol
 from bids_app.simulate.tubes import make_tubes
-from bids_app.train import command
-from bids_app.train.options import parser
-from bids_app.train.samples import write_patch
+from bids_app.train.scans import ScanSource, read_scans
 from bids_app.train.validation import Map
 
 LESIONS = draw_bands(SEED, BANDS, EACH)
@@ -57,7 +55,14 @@ def scan() -> Scan:
     starts = np.full((120, 2), 16)
     empty = np.zeros((1, 48, 48, 120), np.float32)
     crop = Crop(empty, np.ones(empty.shape, bool), empty[0], starts, common, ("T2starAx",))
-    return Scan("sub-dev05_acq-ax_run-1_T2starw", volume.astype(np.float32), cord, grid, crop)
+    return Scan(
+        "sub-dev05_acq-ax_run-1_T2starw",
+        volume.astype(np.float32),
+        cord,
+        grid,
+        crop,
+        np.ones(cord.shape, bool),
+    )
 
 
 class Sees:
@@ -357,7 +362,11 @@ def test_a_sample_with_a_t1_is_also_shown_by_its_t1_alone(monkeypatch):
 def test_frozen_samples_are_scored_at_the_setting_of_the_weights(tmp_path, monkeypatch):
     """A network that marks bright voxels of the cord finds the lesion; a stricter setting for one sequence does not."""
     for number in range(4):
-        write_patch(tmp_path / f"{number}.npz", patch_of((SLOTS.index("T2Sag"),)))
+        patch = patch_of((SLOTS.index("T2Sag"),))
+        np.savez(
+            tmp_path / f"{number}.npz", images=patch.images, coverage=patch.coverage, slots=patch.slots,
+            visible=patch.visible, cord=patch.cord,
+        )  # fmt: skip
 
     def predict(network, patch, seed, keep):
         lesion = patch.visible.any(axis=0)
@@ -394,16 +403,40 @@ def test_centres_of_shifted_masks_are_apart():
     assert centre_distance(one, two, grid) == (pytest.approx(1.0), 4, 4)
 
 
-def test_empty_masks_are_written_for_those_who_are_learned_from(tmp_path):
-    for stem in LESION_FREE:
-        scan_file(tmp_path / "data", stem, (3, 3, 3))
-    assert negatives.main([str(tmp_path / "data"), str(tmp_path / "out")]) == 0
-    written = {
-        path.name.removesuffix("_label-lesion_mask.nii.gz") for path in (tmp_path / "out").rglob("*.nii.gz")
-    }
-    assert written == {stem for stem in LESION_FREE if group_of(stem) == SEEN}
-    mask = nibabel.load(next((tmp_path / "out").rglob("*.nii.gz")))
-    assert not np.asanyarray(mask.dataobj).any()
+def test_nobody_is_learned_from_who_is_tested_or_chosen_on():
+    learned = {source.stem for source in prepare.SOURCES}
+    people = {stem.split("_")[0] for stem in learned}
+    assert not people & {f"sub-{name}" for name in (*scans.TEST_PEOPLE, *scans.CHOICE_PEOPLE)}
+    # What is called seen in training was seen.
+    assert {stem for stem in LESION_FREE if group_of(stem) == SEEN} <= learned
+
+
+def test_a_scan_is_prepared_with_its_cord(tmp_path):
+    volume, mask = np.full((20, 30, 24), 100.0, np.float32), np.zeros((20, 30, 24), bool)
+    mask[8:12, 10:14] = True
+    volume[mask] = 400
+    grid = space.Grid(volume.shape, np.diag([0.5, 0.5, 2.0, 1.0]))
+    prepare.write_scan(tmp_path / "a.npz", volume, mask, grid, 1.0)
+    prepare.write_scan(tmp_path / "b.npz", volume, mask, grid, 0.5, near_mm=1.0)
+    whole, near = read_scans(tmp_path)
+    assert whole.channels.shape == (3, 10, 15, 48)
+    assert near.channels.shape == (3, 8, 8, 96)
+    image, cord_share, covered = whole.channels
+    assert covered.all()
+    assert float(cord_share.sum()) == pytest.approx(mask.sum() / 2, rel=0.1)
+    assert float(image[cord_share > 0.95].median()) == pytest.approx(1, abs=0.05)
+    make = ScanSource(
+        (whole, near),
+        lambda seed: pytest.fail("nothing is to be simulated"),
+        0.0,
+        (16, 16, 16),
+        1.0,
+        (3.0, 3.0),
+    )
+    patches = [make(seed) for seed in range(12)]
+    assert all(patch.coverage.any() for patch in patches)
+    assert 3 < sum(bool((patch.cord > 0.5).any()) for patch in patches) < 12
+    np.testing.assert_array_equal(make(3).images, patches[3].images)
 
 
 def test_the_command_keeps_the_lines_of_all_parts(tmp_path, monkeypatch, capsys):
@@ -435,15 +468,6 @@ def test_test_participants_are_unlike_those_of_training():
     person = make_participant(0)
     assert person.crop.sequences == SUBSETS[-1]
     assert person.with_only(SUBSETS[0]).images.shape == (1, 48, 48, person.crop.cord.shape[2])
-
-
-def test_every_variant_is_a_valid_call():
-    options = Namespace(runs=Path("runs"), steps=3, batch=2, seed=0, workers=1)
-    for name in ablation.VARIANTS:
-        parsed = parser().parse_args(ablation.arguments(name, options))
-        from bids_app.train.tasks import TASKS
-
-        assert command.configure(parsed, TASKS["lesion"]).steps == 3
 
 
 @pytest.mark.real

@@ -27,6 +27,8 @@ from .validation import Map, Point, measure, predict, shown_by, together
 #: False lesions that are tolerated in a lesion-free sample of 32 mm. Simulated samples are noisier and stranger than most scans:
 #: 0.1 a sample would be two in the nine lesion-free development scans (700 mm of cord).
 MOST_FALSE = 0.1
+#: And on all real scans without lesions that a setting is chosen on.
+MOST_REAL = 0
 #: With fewer samples without and with lesions a group has no choice of its own.
 LEAST_FREE, LEAST_ILL = 40, 20
 #: Training samples have seeds from 0 upwards in steps far below this.
@@ -39,6 +41,7 @@ def choose(
     method: str = "mean-imputation",
     held: Sequence[Patch] = (),
     folder: Path | None = None,
+    real: Sequence[Map] = (),
 ) -> dict[str, object]:
     """Return the operating point for the model card.
 
@@ -53,6 +56,8 @@ def choose(
         Samples of a dataset that were held back; where there are any, they are chosen on instead.
     folder : Path, optional
         Where simulated samples are kept.
+    real : sequence of Map
+        Real scans without lesions, of one sequence each: what is marked there is false, too.
     """
     keep = shown_by(method)
     presence = {**PRESENCE, "T2Sag": 1.0} if METHODS[method].t2sag_only else PRESENCE
@@ -62,10 +67,12 @@ def choose(
     simulated = ((FIRST_SEED + n, make(FIRST_SEED + n)) for n in range(samples))
     patches: Iterable[tuple[int, Patch]] = enumerate(held) if held else simulated
     maps = [predict(network, patch, seed, keep) for seed, patch in patches]
-    one, several = pick(maps)
+    one, several = pick(maps, real)
     where = f"{samples} simulated samples of 32 mm that training did not see"
     if held:
         where = f"{len(held)} samples of 32 mm of the dataset, of participants that training did not see"
+    if real:
+        where += f", and {len(real)} real scans without lesions"
     return {
         **asdict(replace(one.setting, least_mean_several=several.setting.least_mean)),
         "chosen_on": where,
@@ -87,10 +94,11 @@ def for_card(point: Point) -> dict[str, object]:
         "recall": round(point.counts.recall, 4),
         "precision": round(point.counts.precision, 4),
         "false_lesions_per_lesion_free_sample": round(point.false_per_sample, 4),
+        "false_lesions_in_real_scans": point.real,
     }
 
 
-def pick(maps: Sequence[Map]) -> tuple[Point, Point]:
+def pick(maps: Sequence[Map], real: Sequence[Map] = ()) -> tuple[Point, Point]:
     """Return the points of samples that one sequence covers and of those that several do; they differ in the mean alone.
 
     For each threshold and volume each group takes the quiet mean with its highest lesion F1; of these the one with the highest
@@ -99,6 +107,10 @@ def pick(maps: Sequence[Map]) -> tuple[Point, Point]:
     """
     groups = [[one for one in maps if one.several == several] for several in (False, True)]
     points = [measure(group) for group in groups]
+    if real:
+        # They show one sequence each.
+        wrong = [point.false for point in measure(real)]
+        points[0] = [replace(point, real=n) for point, n in zip(points[0], wrong, strict=True)]
     free = [sum(one.free for one in group) for group in groups]
     if any(n < LEAST_FREE or len(group) - n < LEAST_ILL for n, group in zip(free, groups, strict=True)):
         return min(zip(*points, strict=True), key=lambda both: _rank([together(both)]))
@@ -115,8 +127,9 @@ def pick(maps: Sequence[Map]) -> tuple[Point, Point]:
 
 def _rank(points: Sequence[Point]) -> tuple[float, float]:
     """Return what is least for the best choice: false lesions as far as they are too many, then missing lesion F1."""
-    loudest = max(point.false_per_sample for point in points)
-    return loudest if loudest > MOST_FALSE else 0.0, -together(points).counts.f1
+    too_many = max(0.0, *(point.false_per_sample / MOST_FALSE - 1 for point in points))
+    too_many += max(0, together(points).real - MOST_REAL)
+    return too_many, -together(points).counts.f1
 
 
 def main(argv: list[str] | None = None) -> int:

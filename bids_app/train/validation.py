@@ -37,6 +37,8 @@ class Point:
         False lesions in samples without any lesion.
     samples, free : int
         How many there are, and how many of them have no lesion.
+    real : int
+        False lesions in real scans without lesions.
     """
 
     setting: Operating
@@ -44,6 +46,7 @@ class Point:
     false: int
     samples: int
     free: int
+    real: int = 0
 
     @property
     def false_per_sample(self) -> float:
@@ -107,6 +110,7 @@ def together(points: Sequence[Point]) -> Point:
         sum(point.false for point in points),
         sum(point.samples for point in points),
         sum(point.free for point in points),
+        sum(point.real for point in points),
     )
 
 
