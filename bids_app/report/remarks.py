@@ -28,7 +28,11 @@ def remarks_of(segmented: Segmented, crop: Crop) -> list[str]:
         What `arrays.read_crop` returns of it.
     """
     prepared = segmented.prepared
-    found = [f"{path.name} was left out: {reason.rstrip('.')}." for path, reason in prepared.dropped.items()]
+    found = [
+        f"{prepared.unit.reference.path.name} leads this unit in place of {image.path.name}."
+        for image in prepared.unit.instead_of
+    ]
+    found += [f"{path.name} was left out: {reason.rstrip('.')}." for path, reason in prepared.dropped.items()]
     found += [f"{path.name}: {doubt.rstrip('.')}." for path, doubt in prepared.doubts.items()]
     length = float(crop.cord.any(axis=(0, 1)).sum() * SPACING_MM)
     if length < LEAST_CORD_MM:

@@ -244,7 +244,8 @@ def _used_row(outcome: Segmented, image: Image) -> ImageRow:
 
 def _remark(outcome: Segmented, image: Image) -> str:
     alignment = outcome.prepared.alignments.get(image.path)
-    said = [alignment.reason if alignment else "", outcome.prepared.doubts.get(image.path, "")]
+    choice = outcome.prepared.unit.reasons.get(image.path, "")
+    said = [choice, alignment.reason if alignment else "", outcome.prepared.doubts.get(image.path, "")]
     return ". ".join(text.rstrip(".") for text in said if text)
 
 
