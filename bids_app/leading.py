@@ -61,7 +61,7 @@ def share_unit(image: Image, other: Image) -> bool:
 
 
 def slice_count(grid: Grid) -> int:
-    """Number of slices: along the largest spacing, and of an isotropic image along its shortest side."""
+    """Return the number of slices: along the largest spacing, and of an isotropic image along its shortest side."""
     spacing = grid.spacing_mm
     thick = spacing > 0.99 * spacing.max()
     return int(np.array(grid.shape)[thick].min())
@@ -117,7 +117,8 @@ def _rules(shown_mm: Callable[[Image], float]) -> tuple[_Rule, ...]:
     return (
         _Rule(lambda image: not has_few_slices(image), lambda _: "has more than a few slices"),
         _Rule(
-            lambda image: "ceagent" not in image.entities, lambda _: "was made without a contrast agent (no ce-)"
+            lambda image: "ceagent" not in image.entities,
+            lambda _: "was made without a contrast agent (no ce-)",
         ),
         _Rule(shown_mm, lambda _: "shows more of the cord", SAME_LENGTH_MM),
         _Rule(
@@ -137,9 +138,7 @@ def _rules(shown_mm: Callable[[Image], float]) -> tuple[_Rule, ...]:
     )
 
 
-def choose(
-    images: Sequence[Image], shown_mm: Callable[[Image], float]
-) -> tuple[Image, dict[Path, str]]:
+def choose(images: Sequence[Image], shown_mm: Callable[[Image], float]) -> tuple[Image, dict[Path, str]]:
     """Choose among images of one sequence; there must be one.
 
     Parameters

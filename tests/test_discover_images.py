@@ -59,8 +59,18 @@ def test_stir_by_name_is_checked_against_the_inversion_time(
     [
         ("sagittal", 0.13, "STIR", "is taken for STIR: its sidecar gives an InversionTime of 0.13 s"),
         ("axial", 0.26, "STIR", "is taken for STIR: its sidecar gives an InversionTime of 0.26 s"),
-        ("sagittal", 0.12, "T2Sag", "taken for T2w without inversion, and its sidecar gives an InversionTime of 0.12 s"),
-        ("axial", 220, "T2Ax", "taken for T2w without inversion, and its sidecar gives an InversionTime of 220 s"),
+        (
+            "sagittal",
+            0.12,
+            "T2Sag",
+            "taken for T2w without inversion, and its sidecar gives an InversionTime of 0.12 s",
+        ),
+        (
+            "axial",
+            220,
+            "T2Ax",
+            "taken for T2w without inversion, and its sidecar gives an InversionTime of 220 s",
+        ),
         ("sagittal", "fast", "T2Sag", "gives an InversionTime of fast s"),
         ("sagittal", 0, "T2Sag", None),
     ],
@@ -92,7 +102,8 @@ def test_megre_is_t2star(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("suffix", "meant"), [("t2w", "T2w"), ("T2W", "T2w"), ("T2", "T2w"), ("unit1", "UNIT1"), ("megre", "MEGRE")]
+    ("suffix", "meant"),
+    [("t2w", "T2w"), ("T2W", "T2w"), ("T2", "T2w"), ("unit1", "UNIT1"), ("megre", "MEGRE")],
 )
 def test_a_misspelt_suffix_is_said_to_be_just_that(root: Path, suffix: str, meant: str) -> None:
     scan(root, f"sub-01_{suffix}", "axial")
@@ -104,7 +115,9 @@ def test_a_misspelt_suffix_is_said_to_be_just_that(root: Path, suffix: str, mean
     assert "Rename it" in warning
 
 
-@pytest.mark.parametrize(("ending", "right"), [(".NII.GZ", ".nii.gz"), (".nii.GZ", ".nii.gz"), (".NII", ".nii")])
+@pytest.mark.parametrize(
+    ("ending", "right"), [(".NII.GZ", ".nii.gz"), (".nii.GZ", ".nii.gz"), (".NII", ".nii")]
+)
 def test_a_misspelt_ending_is_said_to_be_just_that(root: Path, ending: str, right: str) -> None:
     scan(root, "sub-01_T2w")
     write_scan(root / "sub-01/anat/sub-01_T1w.nii.gz").rename(root / f"sub-01/anat/sub-01_T1w{ending}")

@@ -137,7 +137,15 @@ def test_an_image_apart_from_all_becomes_a_unit_or_is_unused(root: Path) -> None
 @pytest.mark.parametrize(
     ("length", "overlap", "joins"),
     # At least 20 mm, or 80 % of the shorter one if that is less, never under 10 mm.
-    [(100, 20, True), (100, 19, False), (20, 16, True), (20, 15, False), (10, 10, True), (10, 9, False), (12, 9, False)],
+    [
+        (100, 20, True),
+        (100, 19, False),
+        (20, 16, True),
+        (20, 15, False),
+        (10, 10, True),
+        (10, 9, False),
+        (12, 9, False),
+    ],
 )
 def test_how_much_of_an_image_must_overlap(root: Path, length: int, overlap: int, joins: bool) -> None:
     first = image_of(scan(root, "sub-01_T2w", low=0, high=200), "T2Sag")
@@ -283,7 +291,7 @@ def test_three_stations_feed_one_encoder_in_the_unit_of_a_longer_image(root: Pat
     inputs, others = one_unit(root)
     assert inputs == [
         "sub-01_T1w",
-        *["sub-01_run-2_chunk-2_T2w", "sub-01_chunk-1_T2w", "sub-01_chunk-3_T2w"],
+        *["sub-01_run-2_chunk-2_T2w", "sub-01_chunk-3_T2w", "sub-01_chunk-1_T2w"],
     ]
     assert others == ["sub-01_chunk-2_T2w"]
     assert words_of(root) == {
@@ -332,7 +340,9 @@ def test_a_reference_of_no_use_gives_way_to_the_next(root: Path) -> None:
         made = without(unit, [path[name] for name in failed], [path[name] for name in taken])
         assert made is not None
         assert made.planned == "sub-01_T2w"
-        return tuple([image.stem.removeprefix("sub-01_") for image in some] for some in (made.inputs, made.others))
+        return tuple(
+            [image.stem.removeprefix("sub-01_") for image in some] for some in (made.inputs, made.others)
+        )
 
     # The failed one stays, to be named; what shares nothing with the new reference leaves the unit.
     assert after("T2w") == (["acq-b_T2w", "run-2_T2starw", "T1w"], ["run-1_T2starw", "T2w"])
@@ -340,5 +350,8 @@ def test_a_reference_of_no_use_gives_way_to_the_next(root: Path) -> None:
     assert after("T2w", "acq-b_T2w", "T1w")[0] == ["run-2_T2starw"]
     assert after("T2w", taken=("acq-b_T2w",))[0][0] == "T1w"
     # An input that fails is replaced in its place.
-    assert after("run-2_T2starw") == (["T2w", "run-1_T2starw", "acq-low_T2starw", "T1w"], ["acq-b_T2w", "run-2_T2starw"])
+    assert after("run-2_T2starw") == (
+        ["T2w", "run-1_T2starw", "acq-low_T2starw", "T1w"],
+        ["acq-b_T2w", "run-2_T2starw"],
+    )
     assert without(unit, list(path.values())) is None

@@ -62,7 +62,13 @@ def _parts(image: Image, units: Iterable[Unit]) -> Iterator[str]:
             yield "reference; network input"
         elif image in unit.images:
             reason = unit.reasons.get(image.path)
-            role = "network input" if image in unit.inputs else f"masks only ({reason})" if reason else "masks only"
+            role = (
+                "network input"
+                if image in unit.inputs
+                else f"masks only ({reason})"
+                if reason
+                else "masks only"
+            )
             yield f"unit of {unit.reference.path.name}; {role}"
 
 

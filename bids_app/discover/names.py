@@ -83,12 +83,17 @@ def misspelt_ending(path: Path) -> str:
 def meant_suffix(suffix: str) -> str:
     """Return the suffix of the table that another spelling of it may stand for (``t2w``, ``T2``); empty where none does."""
     spelt = suffix.lower()
-    return next((known for known in SUFFIXES if spelt in (known.lower(), known.lower().removesuffix("w"))), "")
+    return next(
+        (known for known in SUFFIXES if spelt in (known.lower(), known.lower().removesuffix("w"))), ""
+    )
 
 
 def localiser_word(name: Name) -> str:
     """Return the part of a name that says localiser; empty where none does."""
-    parts = {**{f"{_SHORT.get(key, key)}-{value}": value for key, value in name.entities.items()}, name.suffix: name.suffix}
+    parts = {
+        **{f"{_SHORT.get(key, key)}-{value}": value for key, value in name.entities.items()},
+        name.suffix: name.suffix,
+    }
     return next((part for part, value in parts.items() if _LOCALISER.search(value)), "")
 
 

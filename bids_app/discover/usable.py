@@ -10,8 +10,8 @@ from typing import Any
 
 from ..errors import BadImageError
 from ..images import plane_of, read_grid
-from ..records import Image, Problem, Unused
 from ..leading import slice_count
+from ..records import Image, Problem, Unused
 from ..sequences import AXIAL, ISOTROPIC, PLANES, SAGITTAL, by_inversion, classify
 from .index import Index, known_to_bids
 from .names import DERIVED, SUFFIXES, Name, localiser_word, meant_suffix, misspelt_ending, parse
@@ -24,7 +24,9 @@ TAKEN_FOR_STIR_S = (0.13, 0.26)
 LOCALISER_SLICES = 12
 #: How ``acq`` labels name a plane.
 _PLANE_NAMES = {SAGITTAL: re.compile(r"sag", re.IGNORECASE), AXIAL: re.compile(r"^ax|A[xX]|axial")}
-_INVERSION_STEP = "Check it: STIR is named acq-STIR, and InversionTime is in seconds, for scans with inversion alone."
+_INVERSION_STEP = (
+    "Check it: STIR is named acq-STIR, and InversionTime is in seconds, for scans with inversion alone."
+)
 _DERIVED_SUFFIXES = frozenset({"mask", "dseg", "probseg", "seg", "dlabel", "defacemask"})
 
 

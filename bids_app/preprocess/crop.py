@@ -129,9 +129,7 @@ def merge_stations(stations: Sequence[_Sampled], cord: NDArray[np.float32]) -> _
     return np.divide(total, count, out=np.zeros_like(total), where=count > 0), count > 0
 
 
-def _cord_median(
-    image: NDArray[np.float32], coverage: NDArray[np.bool_], cord: NDArray[np.float32]
-) -> float:
+def _cord_median(image: NDArray[np.float32], coverage: NDArray[np.bool_], cord: NDArray[np.float32]) -> float:
     """Return the median of the cord where an image covers it; 0 where it covers none."""
     values = image[coverage & (cord >= 0.5)]
     return float(np.median(values)) if values.size else 0.0

@@ -16,8 +16,8 @@ from nipype.pipeline.plugins import MultiProcPlugin
 from .. import __version__
 from ..errors import EnvironmentFault, MscordError, UnitError
 from ..images import common_grid, read_grid
-from ..processes import process_pool
 from ..leading import without
+from ..processes import process_pool
 from ..records import Alignment, Image, Prepared, Unit
 from . import align, steps
 from .interfaces import AlignImage, FindCord, LabelLevels, MakeCrop
@@ -67,9 +67,7 @@ def _run(request: PrepareRequest, folder: Path) -> PrepareRequest:
 def _of_no_use(request: PrepareRequest, base: Path) -> frozenset[Path]:
     """Return the images whose cord step met an error that lies in the image."""
     return frozenset(
-        image.path
-        for image in request.unit.images
-        if isinstance(_cord_error(image, base), steps.LASTING)
+        image.path for image in request.unit.images if isinstance(_cord_error(image, base), steps.LASTING)
     )
 
 

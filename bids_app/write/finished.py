@@ -97,7 +97,9 @@ def _as_done(unit: Unit, record: Mapping[str, object]) -> Unit:
     leader = next((image for image in unit.images if image.stem == record["Unit"]), unit.reference)
     rest = tuple(image for image in unit.inputs if image is not leader)
     others = tuple(image for image in unit.others if image is not leader)
-    return replace(unit, reference=leader, inputs=(leader, *rest), others=others, instead_of=(unit.reference,))
+    return replace(
+        unit, reference=leader, inputs=(leader, *rest), others=others, instead_of=(unit.reference,)
+    )
 
 
 def _listed(units: object) -> list[Mapping[str, object]]:
