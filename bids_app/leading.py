@@ -176,9 +176,8 @@ def make_unit(reference: Image, members: Iterable[Image]) -> Unit:
         Further images that share the unit. Those of the reference's sequence feed nothing: its place is taken.
     """
     members = list(members)
-    inputs, reasons = [reference], {}
-    same = [image for image in members if image.sequence == reference.sequence]
-    reasons |= _beside_reference(reference, same)
+    inputs = [reference]
+    reasons = _beside_reference(reference, [one for one in members if one.sequence == reference.sequence])
     for name in sorted({image.sequence for image in members} - {reference.sequence}, key=slot_of):
         fed, lost = _feed([image for image in members if image.sequence == name], reference)
         inputs += fed

@@ -19,7 +19,7 @@ def make_units(images: Iterable[Image]) -> tuple[list[Unit], list[Unused]]:
     short: list[Image] = []
     by_session = sorted(images, key=_session)
     for _, session in groupby(by_session, key=_session):
-        members = []
+        members: list[Image] = []
         for image in session:
             (short if length_mm(image) < LEAST_MM else members).append(image)
         references = sorted(_references(members), key=_position)

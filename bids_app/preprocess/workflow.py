@@ -47,19 +47,22 @@ def run_unit(request: PrepareRequest) -> Prepared:
 
 
 def _run(request: PrepareRequest, folder: Path) -> PrepareRequest:
-    """Run the graph of a unit; again as the unit is without the images that turn out to be of no use, until none is new.
+    """Run the graph of a unit; where what leads it or feeds the network is of no use, once more with what takes its place.
 
     Returns the request that was fulfilled.
     """
-    asked, failed = request, frozenset[Path]()
+    asked = request
     while True:
         _build(asked, folder).run(plugin=_plugin(request.nprocs))
-        found = _of_no_use(asked, folder / _NAME)
-        if found == failed:
+        failed = _of_no_use(asked, folder / _NAME)
+        left = [image for image in asked.unit.inputs if image.path not in failed]
+        if len(left) == len(asked.unit.inputs):
             return asked
-        failed = found
         unit = without(request.unit, failed, request.taken)
-        if unit is None or list(unit.inputs) == [one for one in asked.unit.inputs if one.path not in failed]:
+        nothing_new = (
+            unit is not None and unit.reference is asked.unit.reference and list(unit.inputs) == left
+        )
+        if unit is None or nothing_new:
             return asked
         asked = replace(request, unit=unit)
 
