@@ -48,6 +48,12 @@ class Image:
         """File name without extensions: unique within the dataset."""
         return self.path.name.split(".nii")[0]
 
+    @property
+    def label(self) -> str:
+        """Its sequence, with the station where the name has one."""
+        chunk = self.entities.get("chunk")
+        return self.sequence if chunk is None else f"{self.sequence}, chunk-{chunk}"
+
 
 @dataclass(frozen=True, eq=False)
 class Unit:

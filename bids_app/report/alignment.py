@@ -28,7 +28,7 @@ class Comparison:
     Attributes
     ----------
     name : str
-        Of the image's sequence.
+        Of the image's sequence, and of its station.
     words : str
         How it was aligned, and by how much it was moved.
     pictures : sequence of (str, Picture)
@@ -66,7 +66,7 @@ def _compare(segmented: Segmented, crop: Crop, row: int, image: Image) -> Compar
         )
     words = "after" if pictures else "as it was used"
     pictures.append((words, _draw(crop, part, after, f"{image.sequence} {words}")))
-    return Comparison(image.sequence, _words(alignment.method, alignment.transform, crop), pictures)
+    return Comparison(image.label, _words(alignment.method, alignment.transform, crop), pictures)
 
 
 def _words(method: str, transform: FloatArray, crop: Crop) -> str:

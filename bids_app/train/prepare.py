@@ -108,7 +108,9 @@ def _prepare(unit: Unit, masks: dict[Path, Path], crops: Path, localiser: list[L
         cord=crop["cord"].astype(np.float16),
         lesion=lesion,
     )
-    fed = {image.sequence: image for image in unit.inputs if image.path in prepared.alignments}
+    fed = {
+        image.sequence: image for image in reversed(prepared.unit.inputs) if image.path in prepared.alignments
+    }
     write_json(
         target.with_suffix(".json"),
         {
