@@ -67,3 +67,27 @@ def test_the_good_image_beside_a_bad_one_is_not_lost(dataset: Path, tmp_path: Pa
     cells = dict(zip(header.split("\t"), row.split("\t"), strict=True))
     assert cells["unit"] == "sub-01_run-1_T2starw"
     assert cells["status"] == "done"
+
+
+def test_two_stations_feed_one_encoder_and_both_get_masks(tmp_path: Path) -> None:
+    root, out = tmp_path / "bids", tmp_path / "out"
+    anat = root / "sub-01/anat"
+    anat.mkdir(parents=True)
+    sagittal, axial = simulate_participant(41, ("T2Sag", "T2starAx"), half_mm=36)
+    nib.save(sagittal.image, anat / "sub-01_T2w.nii.gz")
+    whole = nib.as_closest_canonical(axial.image)
+    count = whole.shape[2]
+    upper, lower = whole.slicer[:, :, count // 2 - 2 :], whole.slicer[:, :, : count // 2 + 2]
+    nib.save(upper, anat / "sub-01_chunk-1_T2starw.nii.gz")
+    nib.save(lower, anat / "sub-01_chunk-2_T2starw.nii.gz")
+    assert run(root, out) == 0
+    (unit,) = json.loads((out / "logs/sub-01_status.json").read_text())["Units"]
+    assert unit["Unit"] == "sub-01_T2w"
+    assert unit["Sequences"] == ["T2Sag", "T2starAx"]
+    assert len(unit["Images"]) == 3
+    for number, image in ((1, upper), (2, lower)):
+        (mask,) = out.rglob(f"*chunk-{number}_label-lesion_desc-T2starw_mask.nii.gz")
+        assert nib.load(mask).shape == image.shape
+    page = (out / "sub-01.html").read_text()
+    assert "T2starAx, chunk-1" in page
+    assert "T2starAx, chunk-2" in page
