@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from bids_app import cord, images
+from bids_app.candidates import best_path
 from bids_app.errors import CordError
-from bids_app.candidates import best_path, candidates
 from bids_app.localise import BEYOND_MM, Localiser, _follow
 from bids_app.simulate.participant import simulate_participant
 

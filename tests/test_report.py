@@ -123,6 +123,8 @@ def segmented(folder: Path, paths: list[Path], mask: Path, lesions=(), **changes
         Operating(0.5, 3.0),
         {"name": "tiny", "sha256": "ab12"},
         {"segment": 1.25},
+        48.0,
+        48.0,
     )
 
 
