@@ -42,7 +42,7 @@ def scan() -> Scan:
     starts = np.full((120, 2), 16)
     empty = np.zeros((1, 48, 48, 120), np.float32)
     crop = Crop(empty, np.ones(empty.shape, bool), empty[0], starts, common, ("T2starAx",))
-    return Scan("made up", volume.astype(np.float32), cord, grid, crop)  # fmt: skip
+    return Scan("made up", volume.astype(np.float32), cord, grid, crop, np.ones(grid.shape, bool))  # fmt: skip
 
 
 def test_painted_lesions_have_the_contrast_and_size_that_were_drawn(scan):
