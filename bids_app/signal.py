@@ -41,7 +41,7 @@ PLAIN_OFFSET = 2.0
 HALF_SHORT, SHORT = 32768.0, 65536.0
 #: The lowest signal lies this near to such an offset, as a share of the range.
 NEAR_OFFSET = 0.05
-#: An overflow makes neighbours jump by more than half of the range, so often at least; put right, this share of the jumps is left.
+#: An overflow makes neighbours jump by more than half of the range, so often at least; put right, at most this share is left.
 LEAST_JUMPS, LEFT_JUMPS = 20, 0.1
 #: Ends of the ranges in which UNIT1 images (MP2RAGE) come with negative values; their zero is the lower end.
 UNIFORM_ENDS = (0.5, 1.0, 2048.0, 4095.0)
@@ -175,7 +175,7 @@ def block_of(valid: NDArray[np.bool_]) -> tuple[slice, slice, slice]:
 
 
 def _without_data(volume: FloatArray, valid: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], FloatArray]:
-    """Return where a block has no data: constant regions at its border and constant slices; and its numbers, 0 for what is none."""
+    """Return where a block has no data: constant regions at its border, constant slices; and its values, 0 for NaN."""
     region = np.zeros(volume.shape, bool)
     values = np.where(np.isfinite(volume), volume, 0)
     if not valid.any():
