@@ -41,8 +41,8 @@ PLAIN_OFFSET = 2.0
 HALF_SHORT, SHORT = 32768.0, 65536.0
 #: The lowest signal lies this near to such an offset, as a share of the range.
 NEAR_OFFSET = 0.05
-#: Undoing an overflow must make neighbours at least this much more alike.
-OVERFLOW_GAIN = 0.8
+#: An overflow makes neighbours jump by more than half of the range, so often at least; put right, at most this share is left.
+LEAST_JUMPS, LEFT_JUMPS = 20, 0.1
 #: Ends of the ranges in which UNIT1 images (MP2RAGE) come with negative values; their zero is the lower end.
 UNIFORM_ENDS = (0.5, 1.0, 2048.0, 4095.0)
 #: No more than this share of a UNIT1 image lies beyond the ends of its range.
@@ -142,18 +142,17 @@ def find_valid(volume: FloatArray) -> tuple[NDArray[np.bool_], list[str]]:
     lost = 1 - float(valid.mean())
     if lost:
         notes.append(f"{_percent(lost)} of the image are no numbers (NaN or infinite) and count as no data")
-    finite = volume[valid]
-    if not finite.size:
-        return valid, notes
-    lowest, highest = float(finite.min()), float(finite.max())
     odd = 0.0
-    for value in _border_values(volume, lowest, highest):
-        region = _border_region(volume == value, everywhere=value == lowest)
-        share = float(region.mean())
-        if share >= LEAST_SHARE:
-            valid &= ~region
-            odd += share * (value != 0)
-    valid &= ~_constant_slices(volume, valid)
+    part = block_of(valid)
+    while True:
+        region, values = _without_data(volume[part], valid[part])
+        odd += float((region & (values != 0)).sum()) / volume.size
+        valid[part] &= ~region
+        inner = block_of(valid)
+        if inner == part or not valid.any():
+            break
+        # What lay within padding has a border of its own now.
+        part = inner
     empty = float(_in_empty_slices(valid).mean())
     if odd >= TOLD_SHARE:
         notes.append(
@@ -162,6 +161,31 @@ def find_valid(volume: FloatArray) -> tuple[NDArray[np.bool_], list[str]]:
     elif empty - lost >= TOLD_SHARE:
         notes.append(f"{_percent(empty)} of the image are slices without data")
     return valid, notes
+
+
+def block_of(valid: NDArray[np.bool_]) -> tuple[slice, slice, slice]:
+    """Return the smallest block that holds all data; an empty one where there are none."""
+    i, j, k = (
+        np.flatnonzero(valid.any(axis=tuple(other for other in range(3) if other != axis)))
+        for axis in range(3)
+    )
+    if not len(i):
+        return (slice(0, 0), slice(0, 0), slice(0, 0))
+    return (slice(i[0], i[-1] + 1), slice(j[0], j[-1] + 1), slice(k[0], k[-1] + 1))
+
+
+def _without_data(volume: FloatArray, valid: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], FloatArray]:
+    """Return where a block has no data: constant regions at its border, constant slices; and its values, 0 for NaN."""
+    region = np.zeros(volume.shape, bool)
+    values = np.where(np.isfinite(volume), volume, 0)
+    if not valid.any():
+        return region, values
+    lowest, highest = float(volume[valid].min()), float(volume[valid].max())
+    for value in _border_values(volume, lowest, highest):
+        found = valid & _border_region(volume == value, everywhere=value == lowest)
+        if float(found.mean()) >= LEAST_SHARE:
+            region |= found
+    return region | _constant_slices(volume, valid & ~region), values
 
 
 def _in_empty_slices(valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -238,20 +262,22 @@ def _constant_slices(volume: FloatArray, valid: NDArray[np.bool_]) -> NDArray[np
 def _overflown(values: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32] | None:
     """Return whole numbers above 32767 that were read as negative ones put right, or None where that is not plain.
 
-    Plain: both ends of the signed range are in use, and neighbours are much more alike afterwards.
+    Plain: all are whole, some are far below 0, and the jumps between neighbours vanish.
     """
     inside = values[valid]
     low, high = float(inside.min()), float(inside.max())
-    if not (-HALF_SHORT <= low < -HALF_SHORT / 2 and HALF_SHORT / 2 < high < HALF_SHORT):
+    if not (-HALF_SHORT <= low < -HALF_SHORT / 2 and 0 < high < HALF_SHORT):
         return None
     if not np.array_equal(inside, np.round(inside)):
         return None
     mended = np.where(valid & (values < 0), values + np.float32(SHORT), values)
-    return mended if _roughness(mended) < OVERFLOW_GAIN * _roughness(values) else None
+    before = _jumps(values)
+    return mended if before >= LEAST_JUMPS and _jumps(mended) < LEFT_JUMPS * before else None
 
 
-def _roughness(values: NDArray[np.float32]) -> float:
-    return sum(float(np.abs(np.diff(values, axis=axis)).mean(dtype=np.float64)) for axis in range(3))
+def _jumps(values: NDArray[np.float32]) -> int:
+    """Return how many neighbours differ by more than half of the range of 16 bits."""
+    return sum(int((np.abs(np.diff(values, axis=axis)) > HALF_SHORT).sum()) for axis in range(3))
 
 
 def _uniform_zero(inside: NDArray[np.float32]) -> tuple[float | None, str]:

@@ -55,6 +55,7 @@ def scan() -> Scan:
     starts = np.full((120, 2), 16)
     empty = np.zeros((1, 48, 48, 120), np.float32)
     crop = Crop(empty, np.ones(empty.shape, bool), empty[0], starts, common, ("T2starAx",))
+<<<<<<< HEAD
     return Scan(
         "sub-dev05_acq-ax_run-1_T2starw",
         volume.astype(np.float32),
@@ -83,6 +84,9 @@ class Sees:
             index,
             [Namespace(index=n, volume_mm3=1.0) for n in np.unique(index) if n],
         )
+=======
+    return Scan("made up", volume.astype(np.float32), cord, grid, crop, np.ones(grid.shape, bool))  # fmt: skip
+>>>>>>> signal
 
 
 def test_painted_lesions_have_the_contrast_and_size_that_were_drawn(scan):
