@@ -163,10 +163,10 @@ class Run:
             It holds another network.
         """
         state = torch.load(path, weights_only=True, map_location=self.device)
-        self.step, self.first = int(state["step"]), int(state["first"])
         try:
+            self.step, self.first = int(state["step"]), int(state["first"])
             self.network.load_state_dict(state["network"])
-        except RuntimeError as error:
+        except (KeyError, RuntimeError) as error:
             raise UsageError(
                 f"{path} holds a run of another network.", "Give its options again, or another folder."
             ) from error
