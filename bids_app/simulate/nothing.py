@@ -12,9 +12,9 @@ from .patches import PATCH_LENGTH, Patch, make_patch
 
 
 def make_cord_patch(seed: int) -> Patch:
-    """Make a sample for the second stage of the localiser: one in five lies beside the cord or shows no anatomy at all."""
+    """Make a sample for the second stage of the localiser: one in three lies beside the cord or shows no anatomy at all."""
     draw = Draw(seed)
-    if draw.chance(0.12):
+    if draw.chance(0.25):
         return make_nothing(draw, (space.CROP_VOXELS, space.CROP_VOXELS, PATCH_LENGTH), space.SPACING_MM)
     aside = draw.uniform(26, 60) if draw.chance(0.08) else 0.0
     return make_patch(seed, aside_mm=aside, levels=any_levels)
