@@ -24,8 +24,8 @@ LEAST_SHARE = 0.001
 LEAST_RUN = 8
 #: So many values are looked at, those with the longest runs first.
 MOST_VALUES = 6
-#: A slice with fewer voxels with data is not judged by their being equal.
-LEAST_IN_SLICE = 16
+#: A slice with fewer voxels with data, or a smaller share of it, is not judged by their being equal.
+LEAST_IN_SLICE, WHOLE = 16, 0.9
 #: What is told must concern this share of the image.
 TOLD_SHARE = 0.01
 #: An image with less data than this is refused.
@@ -142,17 +142,17 @@ def find_valid(volume: FloatArray) -> tuple[NDArray[np.bool_], list[str]]:
     lost = 1 - float(valid.mean())
     if lost:
         notes.append(f"{_percent(lost)} of the image are no numbers (NaN or infinite) and count as no data")
-    odd = 0.0
+    odd, first = 0.0, True
     part = block_of(valid)
     while True:
-        region, values = _without_data(volume[part], valid[part])
+        region, values = _without_data(volume[part], valid[part], first)
         odd += float((region & (values != 0)).sum()) / volume.size
         valid[part] &= ~region
         inner = block_of(valid)
         if inner == part or not valid.any():
             break
         # What lay within padding has a border of its own now.
-        part = inner
+        part, first = inner, False
     empty = float(_in_empty_slices(valid).mean())
     if odd >= TOLD_SHARE:
         notes.append(
@@ -174,15 +174,20 @@ def block_of(valid: NDArray[np.bool_]) -> tuple[slice, slice, slice]:
     return (slice(i[0], i[-1] + 1), slice(j[0], j[-1] + 1), slice(k[0], k[-1] + 1))
 
 
-def _without_data(volume: FloatArray, valid: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], FloatArray]:
-    """Return where a block has no data: constant regions at its border, constant slices; and its values, 0 for NaN."""
+def _without_data(
+    volume: FloatArray, valid: NDArray[np.bool_], first: bool
+) -> tuple[NDArray[np.bool_], FloatArray]:
+    """Return where a block has no data: constant regions at its border, constant slices; and its values, 0 for NaN.
+
+    ``first`` says that the block is the whole image: the lowest value then counts at its faces, too.
+    """
     region = np.zeros(volume.shape, bool)
     values = np.where(np.isfinite(volume), volume, 0)
     if not valid.any():
         return region, values
     lowest, highest = float(volume[valid].min()), float(volume[valid].max())
     for value in _border_values(volume, lowest, highest):
-        found = valid & _border_region(volume == value, everywhere=value == lowest)
+        found = valid & _border_region(volume == value, everywhere=first and value == lowest)
         if float(found.mean()) >= LEAST_SHARE:
             region |= found
     return region | _constant_slices(volume, valid & ~region), values
@@ -247,14 +252,13 @@ def _border_region(same: NDArray[np.bool_], everywhere: bool) -> NDArray[np.bool
 
 
 def _constant_slices(volume: FloatArray, valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return which voxels with data lie in slices whose voxels with data are all equal."""
+    """Return which voxels with data lie in slices whose voxels with data are all equal, and nearly all there are."""
     empty = np.zeros(volume.shape, bool)
     low, high = (np.where(valid, volume, bound) for bound in (np.inf, -np.inf))
     for axis in range(3):
         others = tuple(a for a in range(3) if a != axis)
-        constant = (low.min(axis=others) == high.max(axis=others)) & (
-            valid.sum(axis=others) >= LEAST_IN_SLICE
-        )
+        enough = valid.sum(axis=others) >= max(LEAST_IN_SLICE, WHOLE * volume.size / volume.shape[axis])
+        constant = enough & (low.min(axis=others) == high.max(axis=others))
         np.moveaxis(empty, axis, 0)[constant] = True
     return empty & valid
 

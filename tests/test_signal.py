@@ -86,6 +86,13 @@ def test_constant_regions_of_tissue_are_data(scan):
     assert find_signal(scattered).valid.mean() > 0.999
 
 
+def test_a_drawing_without_noise_keeps_what_is_drawn():
+    i, j, k = np.ogrid[:20, :44, :48]
+    away = np.hypot(i - 9.5, j - 21.5) + 0 * k
+    drawing = np.where(away < 6, 200.0, np.where(away < 9, 400.0, 100.0)).astype(np.float32)
+    assert find_signal(drawing).valid[away < 9].all()
+
+
 def test_stray_voxels_do_not_move_the_zero(scan):
     for factor in (-1, -2, -100):
         stray = scan.copy()
