@@ -6,8 +6,8 @@ signal (both networks of the localiser, alignment, the crop) starts from what `f
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -20,14 +20,10 @@ from .space import FloatArray, Grid
 
 #: A constant region counts from this share of the image; less may be chance and does no harm.
 LEAST_SHARE = 0.001
-#: A value can only fill a border region if it fills a run of this many voxels along an edge of the image.
-LEAST_RUN = 8
-#: So many values are looked at, those with the longest runs first.
-MOST_VALUES = 6
 #: A slice with fewer voxels with data, or a smaller share of it, is not judged by their being equal.
 LEAST_IN_SLICE, WHOLE = 16, 0.9
-#: What is told must concern this share of the image.
-TOLD_SHARE = 0.01
+#: What is told must concern this share of the image; slices without data at its ends, which many scanners write, the second.
+TOLD_SHARE, TOLD_ENDS = 0.01, 0.05
 #: An image with less data than this is refused.
 LEAST_DATA = 0.01
 #: Percentiles of the voxels with data that stand for the lowest and the highest signal.
@@ -129,9 +125,9 @@ def find_signal(volume: FloatArray, sequence: str = "") -> Signal:
 def find_valid(volume: FloatArray) -> tuple[NDArray[np.bool_], list[str]]:
     """Return where an image has data, and notes on where it has none.
 
-    No data: non-finite voxels; regions of one value that reach an edge of the image (padding, stitched black, masks), or a
-    face of it where the value is the lowest; and whole slices of one value. The highest value counts in whole slices only: it
-    may be tissue beyond the range. Scattered equal voxels and constant regions inside the body are data.
+    No data: non-finite voxels; regions of one value that hold a corner of the image (padding, stitched black, masks), or
+    reach a face of it where the value is the lowest; and whole slices of one value. The highest value counts in whole slices
+    only: it may be tissue beyond the range. Scattered equal voxels and constant regions inside the body are data.
 
     Parameters
     ----------
@@ -154,11 +150,12 @@ def find_valid(volume: FloatArray) -> tuple[NDArray[np.bool_], list[str]]:
         # What lay within padding has a border of its own now.
         part, first = inner, False
     empty = float(_in_empty_slices(valid).mean())
+    within = float(_in_empty_slices(valid[block_of(valid)]).sum()) / volume.size
     if odd >= TOLD_SHARE:
         notes.append(
             f"{_percent(odd)} of the image hold one and the same value at its border and count as no data"
         )
-    elif empty - lost >= TOLD_SHARE:
+    elif empty - lost >= TOLD_ENDS or within - lost >= TOLD_SHARE:
         notes.append(f"{_percent(empty)} of the image are slices without data")
     return valid, notes
 
@@ -204,25 +201,20 @@ def _percent(share: float) -> str:
     return f"{max(100 * share, 0.01):.2g} %"
 
 
-def _border_values(volume: FloatArray, lowest: float, highest: float) -> Iterator[float]:
-    """Yield the values that may fill a region at the border: the lowest, and those with long runs along an edge."""
-    runs: dict[float, int] = {}
-    for axis in range(3):
-        lines = np.moveaxis(volume, axis, 0)[:, [0, 0, -1, -1], [0, -1, 0, -1]].T
-        for line in lines:
-            starts = np.flatnonzero(np.concatenate([[True], line[1:] != line[:-1]]))
-            for start, length in zip(starts, np.diff([*starts, len(line)]), strict=True):
-                if length >= min(LEAST_RUN, len(line)) and np.isfinite(line[start]):
-                    value = float(line[start])
-                    runs[value] = max(runs.get(value, 0), int(length))
-    runs.pop(highest, None)
-    runs.pop(lowest, None)
-    yield lowest
-    yield from sorted(runs, key=lambda value: (-runs[value], value))[:MOST_VALUES]
+def _border_values(volume: FloatArray, lowest: float, highest: float) -> list[float]:
+    """Return the values that may fill a region at the border: the lowest, and those of which a corner shows a square."""
+    found = {lowest}
+    for corner in product((slice(0, 3), slice(-3, None)), repeat=3):
+        block = volume[corner]
+        value = float(block[tuple(0 if part.start == 0 else -1 for part in corner)])
+        outer = (np.take(block, 0 if part.start == 0 else -1, axis) for axis, part in enumerate(corner))
+        if value != highest and any(bool((square == value).all()) for square in outer):
+            found.add(value)
+    return sorted(found)
 
 
 def _border_region(same: NDArray[np.bool_], everywhere: bool) -> NDArray[np.bool_]:
-    """Return the solid parts of a mask that reach an edge of the image, or any face where ``everywhere`` says so.
+    """Return the solid parts of a mask that hold a corner of the image, or reach any face where ``everywhere`` says so.
 
     Solid: made up of squares of 3 x 3 voxels in any of the three planes, so that chance does not string voxels together. The
     result does not depend on the order of the axes.
@@ -238,13 +230,11 @@ def _border_region(same: NDArray[np.bool_], everywhere: bool) -> NDArray[np.bool
     if not count:
         return solid
     reached = np.zeros(count + 1, bool)
-    for axis in range(3):
-        for end in (0, -1):
-            face = labels.take(end, axis=axis)
-            if everywhere:
-                reached[np.unique(face)] = True
-            for line in (face[0], face[-1], face[:, 0], face[:, -1]):
-                reached[np.unique(line)] = True
+    ends = (0, -1)
+    reached[labels[np.ix_(ends, ends, ends)]] = True
+    if everywhere:
+        for axis in range(3):
+            reached[labels.take(ends, axis=axis)] = True
     reached[0] = False
     sizes = np.bincount(labels.ravel())
     reached &= sizes >= max(1.0, 0.1 * LEAST_SHARE * same.size)
