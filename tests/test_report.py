@@ -337,7 +337,7 @@ def test_no_lesion(tmp_path):
     page = read(write_report("01", [segmented(tmp_path, [path], mask)], discovery_of(), run_of(tmp_path)))
     assert "No lesion. 1 of 1 unit done." in page.text
     assert (
-        "No lesion was found (nothing reached a probability of 0.5, 0.5 on average, and a volume of 3 mm³)."
+        "No lesion was found in 48 mm of cord (nothing reached a probability of 0.5, 0.5 on average, and a volume of 3 mm³)."
         in page.text
     )
     (strip,) = page.pictures
