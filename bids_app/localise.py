@@ -23,7 +23,7 @@ from .errors import CordError
 from .model import checkpoint
 from .model.checkpoint import Weights
 from .model.network import Batch
-from .signal import find_signal
+from .signal import block_of, find_signal
 from .space import FloatArray, Grid
 from .tiling import tiled
 
@@ -125,7 +125,7 @@ class Localiser:
         order, turned = images.canonical(grid)
         # Scans that are stored in different ways are one array from here on, and padding is gone.
         found = find_signal(np.ascontiguousarray(order.apply(volume)))
-        block = _with_data(found.valid)
+        block = block_of(found.valid)
         mask = np.zeros(turned.shape, np.uint8)
         if found.valid.any():
             mask[block] = self._find(found.values[block], found.valid[block], _cut(turned, block))
@@ -254,15 +254,6 @@ def _run(weights: Weights, image: FloatArray, cover: FloatArray, device: torch.d
     )
     with torch.inference_mode():
         return np.asarray(torch.sigmoid(weights.network(batch))[0, 0].float().cpu().numpy())
-
-
-def _with_data(valid: NDArray[np.bool_]) -> tuple[slice, ...]:
-    """Return the smallest block that holds all data."""
-    block = []
-    for axis in range(3):
-        at = np.flatnonzero(valid.any(axis=tuple(a for a in range(3) if a != axis)))
-        block.append(slice(int(at[0]), int(at[-1]) + 1) if len(at) else slice(0, 0))
-    return tuple(block)
 
 
 def _cut(grid: Grid, block: tuple[slice, ...]) -> Grid:

@@ -279,6 +279,8 @@ class Segmented:
         are those of ``lesions``.
     operating : Operating
         What passed for a lesion.
+    cord_mm, image_mm : float
+        How far the cord was seen, and how far the reference has data, along the cord.
     """
 
     prepared: Prepared
@@ -287,6 +289,8 @@ class Segmented:
     operating: Operating
     weights: Mapping[str, str]
     seconds: Mapping[str, float] = field(default_factory=dict)
+    cord_mm: float = 0.0
+    image_mm: float = 0.0
 
     @property
     def unit(self) -> Unit:

@@ -299,6 +299,55 @@ def test_an_input_beside_the_reference_is_dropped(neck, tmp_path):
     assert axial.path not in prepared.alignments
 
 
+def with_voxels(image, change):
+    """Change the voxels of an image in place of the file."""
+    volume = scan(image.grid, "T2")
+    change(volume)
+    save(image.path, volume, image.grid)
+
+
+def test_no_numbers_beside_the_cord_are_told_and_cost_nothing(neck, tmp_path):
+    reference = neck[0][0]
+    plain = np.load(prepare(request_of(neck, tmp_path / "plain")).crop)
+
+    def corner(volume):
+        volume[:4, :20, :3] = np.nan
+
+    with_voxels(reference, corner)
+    prepared = prepare(request_of(neck, tmp_path))
+    assert "of the image are no numbers" in prepared.doubts[reference.path]
+    assert "no numbers" not in "".join(
+        text for path, text in prepared.doubts.items() if path != reference.path
+    )
+    crop = np.load(prepared.crop)
+    assert np.isfinite(crop["images"]).all()
+    both = crop["coverage"][0] & plain["coverage"][0]
+    assert (crop["images"][0] == plain["images"][0])[both].mean() > 0.995
+
+
+def test_no_numbers_in_the_cord_cost_the_image_in_words(neck, tmp_path):
+    for image, _ in neck[:2]:
+        with_voxels(image, lambda volume, grid=image.grid: volume.__setitem__(cord_mask(grid), np.nan))
+    with pytest.raises(BadImageError, match="around its cord are no numbers"):
+        prepare(request_of(neck, tmp_path))
+    with_voxels(neck[0][0], lambda volume: None)
+    prepared = prepare(request_of(neck, tmp_path))
+    assert "around its cord are no numbers" in prepared.dropped[neck[1][0].path]
+
+
+def test_a_uniform_image_has_one_zero_however_it_is_written(neck, tmp_path):
+    reference = replace(neck[0][0], suffix="UNIT1", sequence="MP2RAGE")
+    neck[0] = reference, neck[0][1]
+    plain = scan(reference.grid, "T2")
+    level = np.round(4095 * np.clip(plain / plain.max(), 0, 1))
+    crops = []
+    for number, values in enumerate((level, level / 4095 - 0.5, 2 * level - 4095)):
+        save(reference.path, values.astype(np.float32), reference.grid)
+        crops.append(np.load(prepare(request_of(neck, tmp_path / str(number), 1, 0)).crop)["images"][0])
+    np.testing.assert_allclose(crops[1] * 4095, crops[0], atol=0.01)
+    np.testing.assert_allclose(crops[2] / 2, crops[0], atol=0.01)
+
+
 def test_a_full_disk_is_said_so(neck, tmp_path, monkeypatch):
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")

@@ -256,6 +256,8 @@ def unit_record(outcome: Outcome) -> dict[str, object]:
         "Dropped": {path.name: reason for path, reason in prepared.dropped.items()},
         "Choices": {path.name: words for path, words in prepared.unit.reasons.items()},
         "Doubts": {path.name: doubt for path, doubt in prepared.doubts.items()},
+        "CordSeen_mm": round(outcome.cord_mm, 1),
+        "ImageAlongCord_mm": round(outcome.image_mm, 1),
         "Lesions": len(outcome.lesions),
         "Volume_mm3": round(outcome.volume_mm3, 4),
         "Table": output_path(prepared.unit.reference, LESION_INSTANCES, ".tsv"),
