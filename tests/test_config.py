@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bids_app import cli
-from bids_app.config import to_toml
+from bids_app.config import hyphened, to_toml
 from bids_app.options import Options
 
 LINE = ["bids", "out", "participant"]
@@ -67,6 +67,34 @@ def test_a_file_without_our_section_is_refused(tmp_path, capsys):
     with pytest.raises(SystemExit):
         cli.main([*LINE, "--config", str(path)])
     assert "no options under [mscord]" in capsys.readouterr().err
+
+
+UNDERSCORES = ["--participant_label", "01", "02", "--nprocs=2", "--mem_gb=3", "--skip_bids_validation", "--work_dir", "a_b"]
+
+
+def test_underscores_are_as_good_as_hyphens(options):
+    found = options(*UNDERSCORES, file="stop_on_first_crash = true\nbids_filter_file = 'my_filter.json'")
+    assert found == options(
+        *["--participant-label", "01", "02", "--nprocs", "2", "--mem-gb", "3", "--skip-bids-validation"],
+        *["--work-dir", "a_b", "--stop-on-first-crash", "--bids-filter-file", "my_filter.json"],
+    )
+    assert found.participant_label == ("01", "02")
+    assert found.work_dir is not None
+    assert found.work_dir.name == "a_b"
+
+
+def test_every_option_may_be_written_with_underscores():
+    names = {name for action in cli.parser()._actions for name in action.option_strings if "-" in name[2:]}
+    assert hyphened([name.replace("-", "_").replace("__", "--", 1) for name in sorted(names)], names) == sorted(names)
+    assert hyphened(["--partcipant_label", "--device=cuda_0", "a_b"], names) == ["--partcipant_label", "--device=cuda_0", "a_b"]
+
+
+def test_one_option_in_two_spellings_is_refused(tmp_path, capsys):
+    path = tmp_path / "options.toml"
+    path.write_text("[mscord]\nmem-gb = 3\nmem_gb = 4")
+    with pytest.raises(SystemExit):
+        cli.main([*LINE, "--config", str(path)])
+    assert "stands there twice" in capsys.readouterr().err
 
 
 def test_a_slip_in_a_variable_is_named(monkeypatch, capsys):
