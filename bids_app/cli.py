@@ -48,7 +48,9 @@ class _Line(configargparse.ArgumentParser):  # type: ignore[misc]
     def parse_known_args(self, args: Sequence[str] | None = None, *more: Any, **named: Any) -> Any:
         """Return the options and what is none, as argparse does."""
         known = [name for action in self._actions for name in action.option_strings]
-        return super().parse_known_args(hyphened(sys.argv[1:] if args is None else args, known), *more, **named)
+        return super().parse_known_args(
+            hyphened(sys.argv[1:] if args is None else args, known), *more, **named
+        )
 
 
 def parser() -> configargparse.ArgumentParser:

@@ -42,7 +42,11 @@ def missing_content(path: Path) -> str | None:
 
     Knows broken links, unfetched content of git-annex (locked links and unlocked pointer files) and Git LFS, and empty files.
     """
-    if path.is_symlink() and not path.exists():
+    try:
+        dangling = path.is_symlink() and not path.exists()
+    except OSError as error:
+        return f"{path.name} cannot be read ({error.strerror})"
+    if dangling:
         target = str(path.readlink())
         if "annex/objects" in target.replace("\\", "/"):
             return f"{path.name} is git-annex content that has not been fetched"

@@ -69,7 +69,16 @@ def test_a_file_without_our_section_is_refused(tmp_path, capsys):
     assert "no options under [mscord]" in capsys.readouterr().err
 
 
-UNDERSCORES = ["--participant_label", "01", "02", "--nprocs=2", "--mem_gb=3", "--skip_bids_validation", "--work_dir", "a_b"]
+UNDERSCORES = [
+    "--participant_label",
+    "01",
+    "02",
+    "--nprocs=2",
+    "--mem_gb=3",
+    "--skip_bids_validation",
+    "--work_dir",
+    "a_b",
+]
 
 
 def test_underscores_are_as_good_as_hyphens(options):
@@ -85,8 +94,14 @@ def test_underscores_are_as_good_as_hyphens(options):
 
 def test_every_option_may_be_written_with_underscores():
     names = {name for action in cli.parser()._actions for name in action.option_strings if "-" in name[2:]}
-    assert hyphened([name.replace("-", "_").replace("__", "--", 1) for name in sorted(names)], names) == sorted(names)
-    assert hyphened(["--partcipant_label", "--device=cuda_0", "a_b"], names) == ["--partcipant_label", "--device=cuda_0", "a_b"]
+    assert hyphened(
+        [name.replace("-", "_").replace("__", "--", 1) for name in sorted(names)], names
+    ) == sorted(names)
+    assert hyphened(["--partcipant_label", "--device=cuda_0", "a_b"], names) == [
+        "--partcipant_label",
+        "--device=cuda_0",
+        "a_b",
+    ]
 
 
 def test_one_option_in_two_spellings_is_refused(tmp_path, capsys):

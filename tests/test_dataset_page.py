@@ -121,7 +121,9 @@ ROWS = (("sub-01", "n/a", "exclude", "gêne, a lot"), ("sub-02", "ses-M6", "keep
 def test_decisions_that_a_spreadsheet_program_saved(tmp_path, separator, end, quotes, encoding):
     """With blank lines, lines of nothing but separators, and spaces around the cells, as they come from Excel."""
     lines = [HEAD.split(), [], *ROWS, ["", "", "", ""]]
-    text = end.join(separator.join(f'"{cell}"' if quotes and cell else f"{cell} " for cell in line) for line in lines)
+    text = end.join(
+        separator.join(f'"{cell}"' if quotes and cell else f"{cell} " for cell in line) for line in lines
+    )
     path = tmp_path / "qc.tsv"
     path.write_bytes((text + end + end).encode(encoding))
     assert read_decisions(path) == {
