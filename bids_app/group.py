@@ -35,6 +35,7 @@ LESIONS = (
 )
 UNITS = (
     *_KEYS,
+    Column("image", "Image or folder that could not get into a unit; n/a elsewhere"),
     Column("status", "done, or failed"),
     Column("sequences", "Sequences that fed the network, separated by commas"),
     Column("lesions", "Number of lesions"),
@@ -107,8 +108,8 @@ def unit_rows(options: Options) -> list[Row]:
     units = {key: row for key, row in units.items() if key[:2] not in told}
     for row in recorded:
         known = units.get(_key(row))
-        if known is not None and not row["unit"]:
-            # Several broken images of one participant: one row that gives all reasons.
+        if known is not None and not row["unit"] and not row["image"]:
+            # Several reasons that concern a session as a whole: one row that gives them all.
             row = {**row, "reason": f"{known['reason']} {row['reason']}"}
         units[_key(row)] = row
     decisions = read_decisions(options.qc)
@@ -163,7 +164,8 @@ def _write(path: Path, columns: tuple[Column, ...], rows: list[Row]) -> Path:
 
 
 def _key(row: Row) -> tuple[str, str, str]:
-    return (str(row["participant_id"]), str(row["session_id"] or ""), str(row["unit"] or ""))
+    what = row["unit"] or row.get("image") or ""
+    return (str(row["participant_id"]), str(row["session_id"] or ""), str(what))
 
 
 def _chosen(row: Row, options: Options) -> bool:
@@ -199,6 +201,7 @@ def _recorded(unit: Mapping[str, object]) -> Row:
         "participant_id": f"sub-{unit['Participant']}",
         "session_id": f"ses-{session}" if session else None,
         "unit": _string(unit.get("Unit")),
+        "image": _string(unit.get("Image")),
         "status": _string(unit["Status"]),
         "sequences": ",".join(map(str, sequences)) if isinstance(sequences, list) else None,
         "reason": _string(unit.get("Reason")),
@@ -213,6 +216,7 @@ def _unreadable(path: Path) -> Row:
         "participant_id": labels[0],
         "session_id": labels[1] if len(labels) > 1 else None,
         "unit": None,
+        "image": None,
         "status": FAILED,
         "reason": f"The status record {path.name} cannot be read.",
         "next_step": "Run this participant again.",
@@ -236,6 +240,7 @@ def _from_sidecars(folder: Path) -> list[Row]:
                     "participant_id": head[0],
                     "session_id": head[1] if head[1].startswith("ses-") else None,
                     "unit": _string(record["Unit"]),
+                    "image": None,
                     "status": DONE,
                     "sequences": ",".join(map(str, sequences)) if isinstance(sequences, list) else None,
                     "table": path.with_suffix(".tsv").relative_to(folder).as_posix(),

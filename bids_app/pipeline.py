@@ -172,12 +172,18 @@ def _dry_status(found: Discovery) -> ExitCode:
 
 
 def _say_end(outcomes: Sequence[Outcome], options: Options) -> None:
+    """Say what came of the run, by participants, units and images: each failure counts in one place."""
+    failed = [outcome for outcome in outcomes if isinstance(outcome, Failed)]
     kept = sum(isinstance(outcome, Kept) for outcome in outcomes)
+    images = sum(outcome.unit is None and outcome.image is not None for outcome in failed)
     log.info(
-        "units: %d done%s, %d failed; lesions: %d; see %s",
+        "participants: %d, %d with failures; units: %d done%s, %d failed%s; lesions: %d; see %s",
+        len({outcome.participant for outcome in outcomes}),
+        len({outcome.participant for outcome in failed}),
         sum(isinstance(outcome, Segmented) for outcome in outcomes),
         f", {kept} kept" if kept else "",
-        sum(isinstance(outcome, Failed) for outcome in outcomes),
+        sum(outcome.unit is not None for outcome in failed),
+        f"; images that cannot be used: {images}" if images else "",
         sum(outcome.lesion_count for outcome in outcomes if not isinstance(outcome, Failed)),
         options.output_dir,
     )

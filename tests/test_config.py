@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import tomllib
 from pathlib import Path
 
@@ -154,4 +155,33 @@ def test_quiet_and_loud(tmp_path, capfd):
     )
     assert cli.main([str(tmp_path / "bids"), str(tmp_path / "out"), "participant", "-q"]) == 3
     logs = list((tmp_path / "out/logs").glob("run-*_log.txt"))
-    assert "sub-01 has no NIfTI images" in logs[0].read_text()
+    said = logs[0].read_text()
+    assert said.count("sub-01 has no NIfTI images") == 1
+    assert "participants: 1, 1 with failures; units: 0 done, 0 failed; lesions: 0;" in said
+
+
+def test_the_log_begins_before_discovery(tmp_path):
+    """What is said while the dataset is looked at is in it, down to what the terminal does not show, in order."""
+    (tmp_path / "bids/sub-01/anat").mkdir(parents=True)
+    (tmp_path / "bids/sub-02_x").mkdir()
+    assert cli.main([str(tmp_path / "bids"), str(tmp_path / "out"), "participant", "-qq"]) == 3
+    (path,) = (tmp_path / "out/logs").glob("run-*_log.txt")
+    lines = path.read_text().splitlines()
+    assert f"participant -qq" in lines[0]
+    words = (
+        "mscord ",
+        "found 0 units of 1 participants",
+        "sub-02_x is left out",
+        "dataset_description.json is missing",
+    )
+    at = [next(n for n, line in enumerate(lines) if word in line) for word in words]
+    assert at[0] == 0
+    assert at[1] < min(at[2:])
+    assert [line[:19] for line in lines] == sorted(line[:19] for line in lines)
+
+
+def test_a_run_that_cannot_begin_leaves_no_log(tmp_path):
+    (tmp_path / "bids").mkdir()
+    assert cli.main([str(tmp_path / "bids"), str(tmp_path / "out"), "participant"]) == 4
+    assert not (tmp_path / "out").exists()
+    assert not logging.getLogger("bids_app").handlers

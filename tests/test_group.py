@@ -97,6 +97,26 @@ def test_lost_or_damaged_results_are_said_to_be(options, study):
     assert "sub-03_status.json" in rows[3]["reason"]
 
 
+def test_each_broken_image_counts_once_and_in_its_session(options, tmp_path):
+    """A unit that failed, two broken images beside one that is done, and a participant of whom there is nothing."""
+    done = finish(options, tmp_path, "sub-01_ses-B_T2w", {1: (0, 3)})
+    folder = options.bids_dir / "sub-01/ses-B/anat"
+    broken = [Failed("01", f"{n} is empty.", "", image=folder / n, session="B") for n in ("a.nii", "b.nii")]
+    write_status("01", [done, *broken], options)
+    write_status("02", [Failed("02", "sub-02 has no image that can be used.")], options)
+    _, units, sessions = map(read_table, write_group(options))
+    assert [(row["unit"], row["image"], row["status"]) for row in units] == [
+        ("n/a", "a.nii", "failed"),
+        ("n/a", "b.nii", "failed"),
+        ("sub-01_ses-B_T2w", "n/a", "done"),
+        ("n/a", "n/a", "failed"),
+    ]
+    assert [(row["session_id"], row["units"], row["failed"]) for row in sessions] == [
+        ("ses-B", "1", "2"),
+        ("n/a", "0", "1"),
+    ]
+
+
 def test_labels_restrict(options, study):
     chosen = replace(options, level="group", participant_label=("sub-01",), session_label=("B",))
     rows = read_table(write_group(chosen)[1])

@@ -172,8 +172,27 @@ def write_status(
     return paths
 
 
+def outdated(participant: str, outcomes: Sequence[Outcome], options: Options) -> set[str | None]:
+    """Return the sessions of some outcomes whose record says something else of them, or is not there.
+
+    A session that is kept is not written again, but images of it may have been broken or mended since.
+    """
+    found = set()
+    for session in dict.fromkeys(map(session_of, outcomes)):
+        units = [unit_record(outcome) for outcome in outcomes if session_of(outcome) == session]
+        try:
+            known = read_json(status_path(options, participant, session)).get("Units")
+        except (OSError, ValueError):
+            known = None
+        if known != units:
+            found.add(session)
+    return found
+
+
 def forget_sessions(participant: str, options: Options, present: Collection[str | None]) -> None:
     """Remove the records of sessions that are not there any more, among those that the run works on."""
+    if present and None not in present:
+        _forget_unitless_failure(status_path(options, participant, None))
     for path in sorted((options.output_dir / LOGS).glob(f"sub-{participant}_*{STATUS_ENDING}")):
         session = path.name.removeprefix(f"sub-{participant}_ses-").removesuffix(STATUS_ENDING)
         chosen = not options.session_label or session in options.session_label
@@ -236,8 +255,9 @@ def unit_record(outcome: Outcome) -> dict[str, object]:
         unit = outcome.unit
         return {
             "Participant": outcome.participant,
-            "Session": unit.session if unit else None,
+            "Session": session_of(outcome),
             "Unit": unit.name if unit else None,
+            **({"Image": outcome.image.name} if outcome.image else {}),
             "Status": FAILED,
             "Reason": outcome.message,
             "NextStep": outcome.next_step,
