@@ -16,10 +16,15 @@ from .tables import LESION_COLUMNS, MISSING, Cell, Column, read_table, write_tab
 log = logging.getLogger(__name__)
 
 DONE, FAILED = "done", "failed"
+#: Begins the names of cells that hold when a unit's reference was acquired; what follows is where that stands.
+ACQUIRED = "acquired in "
 _KEYS = (
     Column("participant_id", "Participant"),
     Column("session_id", "Session; n/a where the dataset has none"),
     Column("unit", "Unit of work, by the name of its reference image; n/a where there was none"),
+)
+_IN_INPUT = Column(
+    "in_input", "yes, or no where the input has no folder of the participant or the session any more"
 )
 #: The voxels of one image say nothing of the group.
 _OF_LESION = tuple(
@@ -28,6 +33,7 @@ _OF_LESION = tuple(
 LESIONS = (
     *_KEYS,
     *_OF_LESION,
+    _IN_INPUT,
     Column(
         "same_as",
         "Unit and index, as UNIT:INDEX, of the lesion above that is this one, seen by another unit (station) of the session",
@@ -42,6 +48,7 @@ UNITS = (
     Column("volume_mm3", "Total volume of the lesions in the common space of the unit", "mm^3"),
     Column("reason", "Why the unit failed"),
     Column("next_step", "What can be done about it"),
+    _IN_INPUT,
     Column("decision", "What a person decided on the session: keep or exclude; from the file of --qc"),
     Column("comment", "What that person said"),
 )
@@ -51,6 +58,7 @@ SESSIONS = (
     Column("failed", "Number of units, or of images without one, that failed"),
     Column("lesions", "Number of lesions; one that two units (stations) show counts once"),
     Column("volume_mm3", "Their total volume; of one that two units show, the larger", "mm^3"),
+    _IN_INPUT,
 )
 Row = dict[str, Cell]
 
@@ -77,6 +85,7 @@ def write_group(options: Options) -> tuple[Path, Path, Path]:
         The tables cannot be written.
     """
     rows = unit_rows(options)
+    _say_gone(rows)
     lesions: list[Row] = []
     for row in rows:
         found = _lesions(row, options.output_dir)
@@ -118,6 +127,7 @@ def unit_rows(options: Options) -> list[Row]:
     for key, row in units.items():
         decision = decisions.get(key[:2], Decision())
         row |= {"decision": decision.verdict or None, "comment": decision.comment or None}
+        row["in_input"] = "yes" if options.bids_dir.joinpath(*filter(None, key[:2])).is_dir() else "no"
     rows = [row for key, row in sorted(units.items()) if _chosen(row, options)]
     if not rows:
         raise NothingToDoError(
@@ -125,6 +135,13 @@ def unit_rows(options: Options) -> list[Row]:
             "Run the participant level into this folder first.",
         )
     return rows
+
+
+def _say_gone(rows: list[Row]) -> None:
+    """Say who is in the results and no longer in the input."""
+    gone = dict.fromkeys(" ".join(filter(None, _key(row)[:2])) for row in rows if row["in_input"] == "no")
+    if gone:
+        log.warning("No longer in the input, and marked so in the tables: %s.", ", ".join(gone))
 
 
 def included(row: Row) -> bool:
@@ -147,6 +164,7 @@ def _session(key: tuple[str, str], units: list[Row], lesions: list[Row]) -> Row:
         "failed": sum(row["status"] != DONE for row in own),
         "lesions": len(found) - len(same),
         "volume_mm3": float(sum(volume for number, volume in enumerate(volumes) if number not in same)),
+        "in_input": own[0]["in_input"],
     }
 
 
@@ -207,7 +225,11 @@ def _recorded(unit: Mapping[str, object]) -> Row:
         "reason": _string(unit.get("Reason")),
         "next_step": _string(unit.get("NextStep")),
         "table": _string(unit.get("Table")),
-    }
+    } | {f"{ACQUIRED}{place}": _string(time) for place, time in _mapping(unit.get("Acquired")).items()}
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _unreadable(path: Path) -> Row:
@@ -267,7 +289,7 @@ def _lesions(row: Row, folder: Path) -> list[Row]:
         return []
     row |= {"lesions": len(found), "volume_mm3": float(sum(volumes))}
     names = [column.name for column in _OF_LESION]
-    keys = {column.name: row[column.name] for column in _KEYS}
+    keys = {column.name: row[column.name] for column in (*_KEYS, _IN_INPUT)}
     return [
         keys | {name: None if line.get(name, MISSING) == MISSING else line[name] for name in names}
         for line in found

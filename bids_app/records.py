@@ -32,6 +32,8 @@ class Image:
     plane : str
         From the header.
     grid : Grid
+    acquired : mapping of str to str
+        When it was acquired (ISO 8601), by where that is said (`discover.times`); empty where nothing says it, or no session.
     """
 
     path: Path
@@ -42,6 +44,7 @@ class Image:
     sequence: str
     plane: str
     grid: Grid
+    acquired: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def stem(self) -> str:

@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ from bids_app.errors import NothingToDoError
 from bids_app.group import LESIONS, SESSIONS, UNITS, write_group
 from bids_app.options import Options
 from bids_app.records import Failed, Unit
+from bids_app.report.dataset import GONE, write_dataset_page
 from bids_app.tables import read_table
 from bids_app.write.derivatives import write_session
 from bids_app.write.manifest import status_path, write_status
@@ -115,6 +117,25 @@ def test_each_broken_image_counts_once_and_in_its_session(options, tmp_path):
         ("ses-B", "1", "2"),
         ("n/a", "0", "1"),
     ]
+
+
+def test_who_is_no_longer_in_the_input_is_marked(options, study, caplog):
+    shutil.rmtree(options.bids_dir / "sub-01/ses-B")
+    shutil.rmtree(options.bids_dir / "sub-02")
+    lesions, units, sessions = map(read_table, write_group(options))
+    # Of sub-03 there never was a folder here.
+    expected = [
+        ("sub-01", "ses-A", "yes"),
+        ("sub-01", "ses-B", "no"),
+        ("sub-02", "n/a", "no"),
+        ("sub-03", "n/a", "no"),
+    ]
+    for rows in (units, sessions):
+        assert [(row["participant_id"], row["session_id"], row["in_input"]) for row in rows] == expected
+    assert [row["in_input"] for row in lesions] == ["no", "no"]
+    assert "No longer in the input, and marked so in the tables: sub-01 ses-B, sub-02, sub-03." in caplog.text
+    page = write_dataset_page(options).read_text()
+    assert page.count(GONE) == 3
 
 
 def test_labels_restrict(options, study):

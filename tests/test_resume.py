@@ -224,6 +224,18 @@ def test_a_broken_image_is_told_in_its_session_until_it_is_mended(dataset, out, 
     assert json.loads(status.read_text())["Units"] == before["Units"]
 
 
+def test_a_time_of_acquisition_that_comes_later_redoes_nothing_and_is_recorded(dataset, out, tmp_path):
+    changed = Path(shutil.copytree(dataset, tmp_path / "bids"))
+    times = "session_id\tacq_time\nses-A\t2021-01-01\nses-B\t2020-01-01\n"
+    (changed / "sub-01/sub-01_sessions.tsv").write_text(times)
+    before = written(out)
+    assert run(changed, out) == 0
+    assert redone(before, out) == set()
+    assert cli.main([str(changed), str(out), "group"]) == 0
+    table = (out / "group_longitudinal.tsv").read_text().splitlines()[1:]
+    assert {tuple(row.split("\t")[1:4]) for row in table} == {("ses-B", "ses-A", "sessions.tsv")}
+
+
 def test_killed_at_random_a_run_goes_on_and_ends_the_same(dataset, finished, tmp_path):
     """The mask of a killed run is never half a mask, and what it had finished is not done again."""
     out, work, chance = tmp_path / "out", tmp_path / "work", random.Random(0)

@@ -250,7 +250,8 @@ def _forget_unitless_failure(path: Path) -> None:
 def unit_record(outcome: Outcome) -> dict[str, object]:
     """Return what the records say of an outcome."""
     if isinstance(outcome, Kept):
-        return dict(outcome.record)
+        # Times of acquisition do not decide results: they may have been added since.
+        return dict(outcome.record) | {"Acquired": dict(outcome.unit.reference.acquired)}
     if isinstance(outcome, Failed):
         unit = outcome.unit
         return {
@@ -269,6 +270,7 @@ def unit_record(outcome: Outcome) -> dict[str, object]:
         "Session": prepared.unit.session,
         "Unit": prepared.unit.name,
         "Status": DONE,
+        "Acquired": dict(prepared.unit.reference.acquired),
         "Sequences": list(prepared.sequences),
         "Images": [image.path.name for image in prepared.images],
         "Dropped": {path.name: reason for path, reason in prepared.dropped.items()},
