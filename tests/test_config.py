@@ -167,7 +167,7 @@ def test_the_log_begins_before_discovery(tmp_path):
     assert cli.main([str(tmp_path / "bids"), str(tmp_path / "out"), "participant", "-qq"]) == 3
     (path,) = (tmp_path / "out/logs").glob("run-*_log.txt")
     lines = path.read_text().splitlines()
-    assert f"participant -qq" in lines[0]
+    assert "participant -qq" in lines[0]
     words = (
         "mscord ",
         "found 0 units of 1 participants",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from bids_app.visits import Order, in_order
@@ -23,7 +25,7 @@ def orders(*sessions: str, **times: dict[str, str]) -> list[tuple[str, str, str]
 )
 def test_numbers_in_labels_count_as_numbers(sessions, expected):
     names = expected.split()
-    assert orders(*sessions) == [(*pair, "labels") for pair in zip(names, names[1:], strict=False)]
+    assert orders(*sessions) == [(*pair, "labels") for pair in pairwise(names)]
 
 
 @pytest.mark.parametrize(
