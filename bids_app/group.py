@@ -215,7 +215,7 @@ def _from_status(folder: Path) -> list[Row]:
 def _recorded(unit: Mapping[str, object]) -> Row:
     session = unit.get("Session")
     sequences = unit.get("Sequences")
-    return {
+    row: Row = {
         "participant_id": f"sub-{unit['Participant']}",
         "session_id": f"ses-{session}" if session else None,
         "unit": _string(unit.get("Unit")),
@@ -225,11 +225,11 @@ def _recorded(unit: Mapping[str, object]) -> Row:
         "reason": _string(unit.get("Reason")),
         "next_step": _string(unit.get("NextStep")),
         "table": _string(unit.get("Table")),
-    } | {f"{ACQUIRED}{place}": _string(time) for place, time in _mapping(unit.get("Acquired")).items()}
-
-
-def _mapping(value: object) -> Mapping[str, object]:
-    return value if isinstance(value, Mapping) else {}
+    }
+    times = unit.get("Acquired")
+    if isinstance(times, Mapping):
+        row |= {f"{ACQUIRED}{place}": _string(time) for place, time in times.items()}
+    return row
 
 
 def _unreadable(path: Path) -> Row:
