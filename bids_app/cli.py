@@ -8,15 +8,15 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import configargparse
 
 from . import __version__
-from .config import PREFIX, SECTION, check_variables
+from .config import PREFIX, SECTION, check_variables, hyphened
 from .errors import ExitCode, MscordError, UsageError
 from .machine import available_cores, available_memory_gb, prepare_process
 from .options import Options
@@ -36,12 +36,26 @@ class _Toml(configargparse.TomlConfigParser):  # type: ignore[misc]
         found: Mapping[str, object] = super().parse(stream)
         if not found:
             raise configargparse.ConfigFileParserException(f"the file has no options under [{SECTION}]")
-        return found
+        spelled = {name.replace("_", "-"): value for name, value in found.items()}
+        if len(spelled) < len(found):
+            raise configargparse.ConfigFileParserException("an option stands there twice, with - and with _")
+        return spelled
+
+
+class _Line(configargparse.ArgumentParser):  # type: ignore[misc]
+    """Takes underscores in the names of options for hyphens, on the command line as in the file."""
+
+    def parse_known_args(self, args: Sequence[str] | None = None, *more: Any, **named: Any) -> Any:
+        """Return the options and what is none, as argparse does."""
+        known = [name for action in self._actions for name in action.option_strings]
+        return super().parse_known_args(
+            hyphened(sys.argv[1:] if args is None else args, known), *more, **named
+        )
 
 
 def parser() -> configargparse.ArgumentParser:
     """Return the command line of ``mscord``."""
-    result = configargparse.ArgumentParser(
+    result = _Line(
         prog="mscord",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -124,7 +138,7 @@ def _add_machine(add: Callable[..., object]) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run ``mscord``; returns the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if "--self-test" in arguments:
+    if "--self-test" in hyphened(arguments, ["--self-test"]):
         from .selftest.command import main as self_test
 
         return self_test(arguments)

@@ -44,6 +44,25 @@ def check_variables(environment: Mapping[str, str], names: Iterable[str]) -> Non
         )
 
 
+def hyphened(arguments: Iterable[str], known: Iterable[str]) -> list[str]:
+    """Return a command line with hyphens in the names of options: BIDS Apps use ``--participant_label`` and the like, too.
+
+    Parameters
+    ----------
+    arguments : iterable of str
+    known : iterable of str
+        All options as they are written, such as ``--participant-label``; other words are left as they are.
+    """
+    options = frozenset(known)
+
+    def spelled(word: str) -> str:
+        name, equals, value = word.partition("=")
+        hyphens = name.replace("_", "-")
+        return f"{hyphens}{equals}{value}" if hyphens in options else word
+
+    return [spelled(word) for word in arguments]
+
+
 def to_toml(options: Options) -> str:
     """Return a file for ``--config`` that repeats a run."""
     lines = ["# The options of a run: give this file to --config to repeat it.", f"[{SECTION}]"]

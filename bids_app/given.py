@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .errors import UsageError
 from .evaluate.pairs import key_of
-from .records import Image
+from .records import Image, Problem
 
 #: The usual names of a mask of the cord: of BIDS, of the Spinal Cord Toolbox, of manual segmentations beside it.
 _CORD = re.compile(r"(_label-(SC|cord)(_.*)?_(mask|seg|dseg)|(?<!lesion)_seg(-manual)?)\.nii(\.gz)?$")
@@ -47,6 +47,18 @@ def given_cords(folders: Sequence[Path], images: Iterable[Image]) -> dict[Path, 
                 found[image.path] = own[0]
                 break
     return found
+
+
+def without_match(folders: Iterable[Path], images: Sequence[Image]) -> list[Problem]:
+    """Return a warning for each folder in which no image has its cord mask: a slip in a path or a name would change results."""
+    step = "Masks are named after their image, such as sub-01/anat/sub-01_T2w_label-SC_seg.nii.gz."
+    return [
+        Problem(
+            f"--derivatives {folder}: no file there is named as the cord mask of an image of this run.", step
+        )
+        for folder in folders
+        if images and not given_cords([folder], images)
+    ]
 
 
 def is_cord_mask(name: str) -> bool:

@@ -16,10 +16,15 @@ from .tables import LESION_COLUMNS, MISSING, Cell, Column, read_table, write_tab
 log = logging.getLogger(__name__)
 
 DONE, FAILED = "done", "failed"
+#: Begins the names of cells that hold when a unit's reference was acquired; what follows is where that stands.
+ACQUIRED = "acquired in "
 _KEYS = (
     Column("participant_id", "Participant"),
     Column("session_id", "Session; n/a where the dataset has none"),
     Column("unit", "Unit of work, by the name of its reference image; n/a where there was none"),
+)
+_IN_INPUT = Column(
+    "in_input", "yes, or no where the input has no folder of the participant or the session any more"
 )
 #: The voxels of one image say nothing of the group.
 _OF_LESION = tuple(
@@ -28,6 +33,7 @@ _OF_LESION = tuple(
 LESIONS = (
     *_KEYS,
     *_OF_LESION,
+    _IN_INPUT,
     Column(
         "same_as",
         "Unit and index, as UNIT:INDEX, of the lesion above that is this one, seen by another unit (station) of the session",
@@ -35,6 +41,7 @@ LESIONS = (
 )
 UNITS = (
     *_KEYS,
+    Column("image", "Image or folder that could not get into a unit; n/a elsewhere"),
     Column("status", "done, or failed"),
     Column("sequences", "Sequences that fed the network, separated by commas"),
     Column("cord_mm", "Length over which the cord was seen; lesions were looked for there alone", "mm"),
@@ -43,6 +50,7 @@ UNITS = (
     Column("volume_mm3", "Total volume of the lesions in the common space of the unit", "mm^3"),
     Column("reason", "Why the unit failed"),
     Column("next_step", "What can be done about it"),
+    _IN_INPUT,
     Column("decision", "What a person decided on the session: keep or exclude; from the file of --qc"),
     Column("comment", "What that person said"),
 )
@@ -52,6 +60,7 @@ SESSIONS = (
     Column("failed", "Number of units, or of images without one, that failed"),
     Column("lesions", "Number of lesions; one that two units (stations) show counts once"),
     Column("volume_mm3", "Their total volume; of one that two units show, the larger", "mm^3"),
+    _IN_INPUT,
 )
 Row = dict[str, Cell]
 
@@ -78,6 +87,7 @@ def write_group(options: Options) -> tuple[Path, Path, Path]:
         The tables cannot be written.
     """
     rows = unit_rows(options)
+    _say_gone(rows)
     lesions: list[Row] = []
     for row in rows:
         found = _lesions(row, options.output_dir)
@@ -109,8 +119,8 @@ def unit_rows(options: Options) -> list[Row]:
     units = {key: row for key, row in units.items() if key[:2] not in told}
     for row in recorded:
         known = units.get(_key(row))
-        if known is not None and not row["unit"]:
-            # Several broken images of one participant: one row that gives all reasons.
+        if known is not None and not row["unit"] and not row["image"]:
+            # Several reasons that concern a session as a whole: one row that gives them all.
             row = {**row, "reason": f"{known['reason']} {row['reason']}"}
         units[_key(row)] = row
     decisions = read_decisions(options.qc)
@@ -119,6 +129,7 @@ def unit_rows(options: Options) -> list[Row]:
     for key, row in units.items():
         decision = decisions.get(key[:2], Decision())
         row |= {"decision": decision.verdict or None, "comment": decision.comment or None}
+        row["in_input"] = "yes" if options.bids_dir.joinpath(*filter(None, key[:2])).is_dir() else "no"
     rows = [row for key, row in sorted(units.items()) if _chosen(row, options)]
     if not rows:
         raise NothingToDoError(
@@ -126,6 +137,13 @@ def unit_rows(options: Options) -> list[Row]:
             "Run the participant level into this folder first.",
         )
     return rows
+
+
+def _say_gone(rows: list[Row]) -> None:
+    """Say who is in the results and no longer in the input."""
+    gone = dict.fromkeys(" ".join(filter(None, _key(row)[:2])) for row in rows if row["in_input"] == "no")
+    if gone:
+        log.warning("No longer in the input, and marked so in the tables: %s.", ", ".join(gone))
 
 
 def included(row: Row) -> bool:
@@ -148,6 +166,7 @@ def _session(key: tuple[str, str], units: list[Row], lesions: list[Row]) -> Row:
         "failed": sum(row["status"] != DONE for row in own),
         "lesions": len(found) - len(same),
         "volume_mm3": float(sum(volume for number, volume in enumerate(volumes) if number not in same)),
+        "in_input": own[0]["in_input"],
     }
 
 
@@ -165,7 +184,8 @@ def _write(path: Path, columns: tuple[Column, ...], rows: list[Row]) -> Path:
 
 
 def _key(row: Row) -> tuple[str, str, str]:
-    return (str(row["participant_id"]), str(row["session_id"] or ""), str(row["unit"] or ""))
+    what = row["unit"] or row.get("image") or ""
+    return (str(row["participant_id"]), str(row["session_id"] or ""), str(what))
 
 
 def _chosen(row: Row, options: Options) -> bool:
@@ -197,10 +217,11 @@ def _from_status(folder: Path) -> list[Row]:
 def _recorded(unit: Mapping[str, object]) -> Row:
     session = unit.get("Session")
     sequences = unit.get("Sequences")
-    return {
+    row: Row = {
         "participant_id": f"sub-{unit['Participant']}",
         "session_id": f"ses-{session}" if session else None,
         "unit": _string(unit.get("Unit")),
+        "image": _string(unit.get("Image")),
         "status": _string(unit["Status"]),
         "sequences": ",".join(map(str, sequences)) if isinstance(sequences, list) else None,
         "cord_mm": _string(unit.get("CordSeen_mm")),
@@ -209,6 +230,10 @@ def _recorded(unit: Mapping[str, object]) -> Row:
         "next_step": _string(unit.get("NextStep")),
         "table": _string(unit.get("Table")),
     }
+    times = unit.get("Acquired")
+    if isinstance(times, Mapping):
+        row |= {f"{ACQUIRED}{place}": _string(time) for place, time in times.items()}
+    return row
 
 
 def _unreadable(path: Path) -> Row:
@@ -217,6 +242,7 @@ def _unreadable(path: Path) -> Row:
         "participant_id": labels[0],
         "session_id": labels[1] if len(labels) > 1 else None,
         "unit": None,
+        "image": None,
         "status": FAILED,
         "reason": f"The status record {path.name} cannot be read.",
         "next_step": "Run this participant again.",
@@ -240,6 +266,7 @@ def _from_sidecars(folder: Path) -> list[Row]:
                     "participant_id": head[0],
                     "session_id": head[1] if head[1].startswith("ses-") else None,
                     "unit": _string(record["Unit"]),
+                    "image": None,
                     "status": DONE,
                     "sequences": ",".join(map(str, sequences)) if isinstance(sequences, list) else None,
                     "table": path.with_suffix(".tsv").relative_to(folder).as_posix(),
@@ -266,7 +293,7 @@ def _lesions(row: Row, folder: Path) -> list[Row]:
         return []
     row |= {"lesions": len(found), "volume_mm3": float(sum(volumes))}
     names = [column.name for column in _OF_LESION]
-    keys = {column.name: row[column.name] for column in _KEYS}
+    keys = {column.name: row[column.name] for column in (*_KEYS, _IN_INPUT)}
     return [
         keys | {name: None if line.get(name, MISSING) == MISSING else line[name] for name in names}
         for line in found

@@ -30,6 +30,10 @@ DEFLATE_MOST = 1032
 MAX_FORM_DIFFERENCE_MM = 0.5
 #: No scanner is larger.
 MAX_OFFSET_MM = 10_000.0
+#: Units of length of NIfTI that are not the millimetre, by their code: name, and what one is in mm.
+_LENGTHS = {1: ("metres", 1000.0), 3: ("micrometres", 0.001)}
+#: Voxels of scans of people are within these bounds.
+LEAST_SPACING_MM, MOST_SPACING_MM = 0.01, 50.0
 Scalar = TypeVar("Scalar", bound=np.generic)
 _READ_ERRORS = (
     *(OSError, EOFError, ValueError, OverflowError, zlib.error, gzip.BadGzipFile),
@@ -42,7 +46,11 @@ def missing_content(path: Path) -> str | None:
 
     Knows broken links, unfetched content of git-annex (locked links and unlocked pointer files) and Git LFS, and empty files.
     """
-    if path.is_symlink() and not path.exists():
+    try:
+        dangling = path.is_symlink() and not path.exists()
+    except OSError as error:
+        return f"{path.name} cannot be read ({error.strerror})"
+    if dangling:
         target = str(path.readlink())
         if "annex/objects" in target.replace("\\", "/"):
             return f"{path.name} is git-annex content that has not been fetched"
@@ -61,6 +69,33 @@ def missing_content(path: Path) -> str | None:
     if start.startswith(b"version https://git-lfs"):
         return f"{path.name} is a Git LFS pointer whose content has not been fetched"
     return None
+
+
+def is_compressed(path: Path) -> bool:
+    """Tell whether a file is compressed with gzip, by its content and not by its name; not where it cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(2) == b"\x1f\x8b"
+    except OSError:
+        return False
+
+
+def name_doubt(path: Path) -> str:
+    """Say where the name of an image and its content disagree on compression; empty where they do not."""
+    compressed = is_compressed(path)
+    if not path.name.endswith((".nii", ".nii.gz")) or compressed == path.name.endswith(".gz"):
+        return ""
+    return f"{path.name} is {'' if compressed else 'not '}compressed, though its name says otherwise"
+
+
+def unit_doubt(path: Path) -> str:
+    """Say where the header of a readable image names another unit of length than its numbers are in; empty where it does not."""
+    name = _LENGTHS.get(int(_open(path).header["xyzt_units"]) & 7, ("", 1.0))[0]
+    return (
+        f"{path.name} says that its voxel sizes are in {name}, and by their values they are in millimetres"
+        if name
+        else ""
+    )
 
 
 def read_grid(path: Path) -> Grid:
@@ -147,7 +182,7 @@ def write_like(path: Path, array: NDArray[Any], like: Path) -> None:
 
     The file appears under its name only when it is complete. Equal input gives equal bytes.
     """
-    source = nib.load(like)
+    source = _open(like)
     if array.shape != source.shape[:3]:
         raise ValueError(f"array {array.shape} does not fit {like.name} {source.shape}")
     image = nib.Nifti1Image(array, None)
@@ -256,6 +291,34 @@ def canonical(grid: Grid) -> tuple[Order, Grid]:
     return order, Grid((grid.shape[axes[0]], grid.shape[axes[1]], grid.shape[axes[2]]), affine)
 
 
+def on_grid(
+    array: NDArray[Scalar], own: Grid, grid: Grid, tolerance_mm: float = 0.01
+) -> NDArray[Scalar] | None:
+    """Return an array in the order in which another grid stores the same voxels: a view, nothing is interpolated.
+
+    Parameters
+    ----------
+    array : array, shape own.shape
+    own : Grid
+        Its grid.
+    grid : Grid
+        The grid that is wanted.
+    tolerance_mm : float
+        The corners of the two may differ by this much.
+
+    Returns
+    -------
+    array, shape grid.shape, or None
+        None where the two grids are not the same voxels.
+    """
+    (order, ours), (wanted, theirs) = canonical(own), canonical(grid)
+    if ours.shape != theirs.shape:
+        return None
+    if np.abs(ours.corners_mm() - theirs.corners_mm()).max() > tolerance_mm:
+        return None
+    return wanted.undo(order.apply(array))
+
+
 def common_grid(reference: Grid, spacing_mm: float = space.SPACING_MM) -> Grid:
     """Return the uncropped common grid of a reference: its axes reordered and flipped to LAS, isotropic.
 
@@ -279,7 +342,7 @@ def _open(path: Path) -> Any:
         step = f"Fetch it with: datalad get {path}" if "git-annex" in reason else ""
         raise BadImageError(f"{reason}.", step)
     try:
-        image = nib.load(path)
+        image = nib.load(path) if not name_doubt(path) else _load_misnamed(path)
     except _READ_ERRORS as error:
         raise BadImageError(f"{path.name} is not a readable NIfTI file ({_one_line(error)}).") from error
     if not isinstance(image, nib.Nifti1Pair):
@@ -287,10 +350,22 @@ def _open(path: Path) -> Any:
     return image
 
 
+def _load_misnamed(path: Path) -> Any:
+    """Load a compressed image whose name does not end in .gz, or one that is not and does: nibabel goes by the name."""
+    stream: Any = gzip.open(path) if is_compressed(path) else path.open("rb")  # noqa: SIM115 - the image keeps it
+    sizes = {nib.Nifti1Image: 348, nib.Nifti2Image: 540}
+    start = stream.read(4)
+    for kind, size in sizes.items():
+        if size in (int.from_bytes(start, "little"), int.from_bytes(start, "big")):
+            return kind.from_file_map({"image": nib.FileHolder(fileobj=stream)})
+    stream.close()
+    raise ImageFileError("it begins as no NIfTI file does")
+
+
 def _check_size(image: Any, path: Path) -> None:
     """Refuse a header that claims more voxels than the file can hold, before memory is taken for them."""
     file = Path(image.file_map["image"].filename or path)
-    most = file.stat().st_size * (DEFLATE_MOST if file.suffix == ".gz" else 1)
+    most = file.stat().st_size * (DEFLATE_MOST if is_compressed(file) else 1)
     claimed = float(np.prod([float(n) for n in image.shape])) * image.get_data_dtype().itemsize
     if claimed > most:
         raise BadImageError(
@@ -338,10 +413,12 @@ def _checked_affine(image: Any, path: Path) -> FloatArray:
     if not int(header["qform_code"]) and not int(header["sform_code"]):
         raise BadImageError(f"{path.name} does not say where it lies: neither qform nor sform is set.")
     affine = np.asarray(image.affine, float)
+    if np.all(np.isfinite(affine)) and np.linalg.det(affine[:3, :3]):
+        _refuse_other_unit(header, np.linalg.norm(affine[:3, :3], axis=0), path)
     if not np.all(np.isfinite(affine)) or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
         raise BadImageError(f"{path.name} has an affine that cannot be inverted.")
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    if spacing.min() < 0.01 or spacing.max() > 50:
+    if not _of_people(spacing):
         raise BadImageError(f"{path.name} has impossible voxel sizes ({_numbers(spacing)} mm).")
     if np.abs(affine[:3, 3]).max() > MAX_OFFSET_MM:
         raise BadImageError(
@@ -355,6 +432,23 @@ def _checked_affine(image: Any, path: Path) -> FloatArray:
                 "Keep the right one (for example with nibabel or fslorient) and try again.",
             )
     return affine
+
+
+def _of_people(spacing_mm: FloatArray) -> bool:
+    return bool(spacing_mm.min() >= LEAST_SPACING_MM and spacing_mm.max() <= MOST_SPACING_MM)
+
+
+def _refuse_other_unit(header: Any, spacing: FloatArray, path: Path) -> None:
+    """Refuse an image in metres or micrometres: most programs would take its numbers for millimetres.
+
+    Where the numbers are those of a scan in millimetres, it is the header's unit that is wrong: see `unit_doubt`.
+    """
+    name, factor = _LENGTHS.get(int(header["xyzt_units"]) & 7, ("", 1.0))
+    if name and not _of_people(spacing) and _of_people(spacing * factor):
+        raise BadImageError(
+            f"{path.name} gives its voxel sizes in {name} ({_numbers(spacing)}), not in millimetres.",
+            f"Multiply pixdim, qoffset and srow by {factor:g}, and set xyzt_units to mm (for example with nibabel).",
+        )
 
 
 def _written_voxel_size(image: Any) -> FloatArray:

@@ -1,5 +1,7 @@
 """Lesions of one participant across sessions: persisting, enlarged, new or gone.
 
+Sessions stand in the order of their acquisition (`visits`). Where that is unknown no lesion is called new, gone or enlarged.
+
 The reference images of two sessions that follow each other are aligned rigidly. Lesions that then lie within `NEAR_MM` of each
 other, with at least `SHARE` of one of them, are the same; several that merged or split are compared by their volume together. A
 lesion that has no partner is new, or gone, only if the other session covers its place.
@@ -10,7 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby, pairwise
+from itertools import groupby
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -20,13 +22,14 @@ from scipy import ndimage
 
 from .errors import MscordError
 from .files import read_json, write_json
-from .group import DONE, Row
+from .group import ACQUIRED, DONE, Row
 from .images import read_labels
 from .options import Options
 from .preprocess.align import align
 from .records import Alignment
 from .space import FloatArray, Grid
 from .tables import Cell, Column, read_table, write_table
+from .visits import PLACES, UNKNOWN, in_order
 
 log = logging.getLogger(__name__)
 
@@ -38,16 +41,24 @@ GROWTH, GROWTH_MM3 = 1.5, 20.0
 #: Units of two sessions are compared where their cords share this much.
 LEAST_SHARED_MM = 20.0
 
+_ADVICE = "no lesion is called new or gone. Give acq_time in scans.tsv or sessions.tsv, and run the participant level again."
+
 COLUMNS = (
     Column("participant_id", "Participant"),
-    Column("session_before", "Earlier session"),
-    Column("session_after", "Later session"),
+    Column("session_before", "Earlier session; the first one by name where the order is unknown"),
+    Column("session_after", "Later session; the second one by name where the order is unknown"),
+    Column(
+        "order",
+        "What says which session is earlier: times of acquisition in scans.tsv, sessions.tsv or the sidecar, the numbers in the"
+        " labels of the sessions (labels), or nothing (unknown)",
+    ),
     Column("unit_before", "Unit of work of the earlier session"),
     Column("unit_after", "Unit of work of the later session"),
     Column(
         "state",
         f"persisting, enlarged (grown by a factor of {GROWTH:g} and by {GROWTH_MM3:g} mm3), new, gone,"
-        " or not covered by the other session",
+        " not covered later or before; where the order is unknown: persisting, of another volume (by as much, either way),"
+        " in one session only, or not covered by the other session",
     ),
     Column("lesions_before", "Index of each lesion in the earlier session, separated by commas"),
     Column("lesions_after", "Index of each lesion in the later session, separated by commas"),
@@ -89,6 +100,23 @@ class Change:
     after: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class _Words:
+    """What a change is called."""
+
+    grown: str
+    gone: str
+    new: str
+    not_later: str
+    not_before: str
+
+
+_ORDERED = _Words("enlarged", "gone", "new", "not covered later", "not covered before")
+_UNORDERED = _Words(
+    "of another volume", *["in one session only"] * 2, *["not covered by the other session"] * 2
+)
+
+
 def write_longitudinal(units: Sequence[Row], options: Options) -> Path | None:
     """Write ``group_longitudinal.tsv``.
 
@@ -112,13 +140,17 @@ def write_longitudinal(units: Sequence[Row], options: Options) -> Path | None:
     several = False
     done = [row for row in units if row["status"] == DONE and row["session_id"]]
     for participant, own in groupby(done, key=lambda row: str(row["participant_id"])):
-        sessions = [list(one) for _, one in groupby(own, key=lambda row: str(row["session_id"]))]
-        for earlier, later in pairwise(sessions):
+        sessions = {label: list(one) for label, one in groupby(own, key=lambda row: str(row["session_id"]))}
+        for order in in_order({label: _times(one) for label, one in sessions.items()}):
             several = True
+            pair = f"{order.before} and {order.after}"
+            if order.by == UNKNOWN:
+                log.warning("%s: nothing says which of %s is earlier: %s", participant, pair, _ADVICE)
             try:
-                rows += _compare(participant, earlier, later, options)
+                rows += _compare(
+                    participant, sessions[order.before], sessions[order.after], order.by, options
+                )
             except (MscordError, OSError, ValueError, KeyError) as error:
-                pair = f"{earlier[0]['session_id']} and {later[0]['session_id']}"
                 log.warning("%s: %s are not compared (%s).", participant, pair, error)
     if not several:
         return None
@@ -128,14 +160,27 @@ def write_longitudinal(units: Sequence[Row], options: Options) -> Path | None:
     return path
 
 
-def changes(before: Visit, after: Visit, transform: FloatArray) -> list[Change]:
+def _times(units: Sequence[Row]) -> dict[str, str]:
+    """Return when a session began, by the place where that stands."""
+    told: dict[str, list[str]] = {}
+    for row in units:
+        for place in PLACES:
+            if time := row.get(f"{ACQUIRED}{place}"):
+                told.setdefault(place, []).append(str(time))
+    return {place: min(times) for place, times in told.items()}
+
+
+def changes(before: Visit, after: Visit, transform: FloatArray, *, ordered: bool = True) -> list[Change]:
     """Compare the lesions of two visits.
 
     Parameters
     ----------
     transform : array, shape (4, 4)
         Maps points of the earlier image to points of the later one, RAS+ mm.
+    ordered : bool
+        Whether it is known that ``before`` is the earlier one: else nothing is called new, gone or enlarged.
     """
+    words = _ORDERED if ordered else _UNORDERED
     forth = {n: _points(before, n) @ transform[:3, :3].T + transform[:3, 3] for n in before.volumes_mm3}
     back = np.linalg.inv(transform)
     there = {n: _points(after, n) @ back[:3, :3].T + back[:3, 3] for n in after.volumes_mm3}
@@ -145,18 +190,22 @@ def changes(before: Visit, after: Visit, transform: FloatArray) -> list[Change]:
         ours = tuple(sorted({a for a, _ in group}))
         theirs = tuple(sorted({b for _, b in group}))
         old, new = sum(before.volumes_mm3[n] for n in ours), sum(after.volumes_mm3[n] for n in theirs)
-        grown = new >= GROWTH * old and new - old >= GROWTH_MM3
-        found.append(Change("enlarged" if grown else "persisting", ours, theirs))
+        grown = _grown(old, new) or (not ordered and _grown(new, old))
+        found.append(Change(words.grown if grown else "persisting", ours, theirs))
     matched_before, matched_after = {a for a, _ in pairs}, {b for _, b in pairs}
     for n in sorted(before.volumes_mm3.keys() - matched_before):
-        found.append(Change("gone" if _covers(after.grid, forth[n]) else "not covered later", (n,), ()))
+        found.append(Change(words.gone if _covers(after.grid, forth[n]) else words.not_later, (n,), ()))
     for n in sorted(after.volumes_mm3.keys() - matched_after):
-        found.append(Change("new" if _covers(before.grid, there[n]) else "not covered before", (), (n,)))
+        found.append(Change(words.new if _covers(before.grid, there[n]) else words.not_before, (), (n,)))
     return found
 
 
+def _grown(old_mm3: float, new_mm3: float) -> bool:
+    return new_mm3 >= GROWTH * old_mm3 and new_mm3 - old_mm3 >= GROWTH_MM3
+
+
 def _compare(
-    participant: str, earlier: Sequence[Row], later: Sequence[Row], options: Options
+    participant: str, earlier: Sequence[Row], later: Sequence[Row], by: str, options: Options
 ) -> Iterator[dict[str, Cell]]:
     old, new = ([_visit(row, options) for row in rows] for rows in (earlier, later))
     for after in new:
@@ -167,11 +216,12 @@ def _compare(
             )
             continue
         placed: Alignment = align(after.image, after.cord, before.image, before.cord)
-        for change in changes(before, after, placed.transform):
+        for change in changes(before, after, placed.transform, ordered=by != UNKNOWN):
             yield {
                 "participant_id": participant,
                 "session_before": before.session,
                 "session_after": after.session,
+                "order": by,
                 "unit_before": before.unit,
                 "unit_after": after.unit,
                 "state": change.state,

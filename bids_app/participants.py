@@ -32,7 +32,7 @@ from .workers import Workers
 from .write.crash import write_crash
 from .write.derivatives import clear, write_session
 from .write.finished import Basis, basis_of, digests, kept, record_of, recorded
-from .write.manifest import forget_sessions, unit_record, versions, write_status
+from .write.manifest import forget_sessions, outdated, unit_record, versions, write_status
 from .write.methods import methods_of
 
 if TYPE_CHECKING:
@@ -152,10 +152,14 @@ class Participants:
         sessions_told = {session_of(outcome) for outcome in told}
         clear(label, self.options, lambda session: session not in sessions_told)
         forget_sessions(label, self.options, sessions_told)
-        unusable = _not_usable(label, self.found, bool(told))
+        unusable = _not_usable(label, self.found, bool(told), self.options.bids_dir)
+        everything = [*told, *unusable]
+        changed = outdated(label, everything, self.options)
+        new = [outcome for outcome in everything if session_of(outcome) in changed]
         if unusable or self._shows_more(label, told):
-            own = [outcome for outcome in told if session_of(outcome) is None]
-            self._publish(label, [*told, *unusable], [*own, *unusable], files)
+            self._publish(label, everything, new, files)
+        elif new:
+            write_status(label, new, self.options, files)
         self.outcomes += unusable
         self._stop_at(unusable)
 
@@ -191,8 +195,10 @@ class Participants:
         made: Mapping[str | None, Mapping[str, object]] | None = None,
     ) -> None:
         """Write the page with all that is known of a participant, and the records of what is new."""
+        known = {problem.message for problem in self.found.problems}
         for outcome in new:
-            if isinstance(outcome, Failed):
+            # What discovery said already is not said again.
+            if isinstance(outcome, Failed) and outcome.message not in known:
                 log.error("sub-%s: %s %s", label, outcome.message, outcome.next_step)
             write_crash(outcome, self.options)
         try:
@@ -407,15 +413,27 @@ def _as_kept(outcome: Outcome) -> Outcome:
     return Kept(outcome.unit, unit_record(outcome)) if isinstance(outcome, Segmented) else outcome
 
 
-def _not_usable(label: str, found: Discovery, has_units: bool) -> list[Outcome]:
-    """Return what failed of a participant before any unit began: broken images, or nothing to use at all."""
+def _not_usable(label: str, found: Discovery, has_units: bool, root: Path) -> list[Outcome]:
+    """Return what failed of a participant before any unit began: each broken image or folder, or all that there is."""
     failed: list[Outcome] = [
-        Failed(label, problem.message, problem.next_step)
+        Failed(
+            label,
+            problem.message,
+            problem.next_step,
+            image=problem.path,
+            session=_session_in(problem.path, root),
+        )
         for problem in found.problems
         if problem.fatal and problem.participant == label
     ]
-    if not has_units:
+    if not has_units and not failed:
         seen = sorted({unused.reason for unused in found.unused if unused.participant == label})
         why = f" What there is: {'; '.join(seen)}." if seen else " There are no images at all."
         failed.append(Failed(label, f"sub-{label} has no image that can be used.{why}"))
     return failed
+
+
+def _session_in(path: Path | None, root: Path) -> str | None:
+    """Return the session whose folder a path is or lies in, label without ``ses-``."""
+    parts = path.relative_to(root).parts if path is not None else ()
+    return parts[1].removeprefix("ses-") if len(parts) > 1 and parts[1].startswith("ses-") else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import shutil
 import sys
 import tempfile
@@ -10,9 +11,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
+from logging.handlers import MemoryHandler
 from pathlib import Path
 
-from . import discover
+from . import __version__, discover
 from .errors import EnvironmentFault, ExitCode, MscordError, NothingToDoError
 from .files import writing
 from .group import included, unit_rows, write_group
@@ -46,20 +48,21 @@ def run(options: Options, command: Sequence[str]) -> ExitCode:
         tables = [*write_group(options), write_longitudinal(counted, options), write_dataset_page(options)]
         log.info("wrote %s", ", ".join(str(table) for table in tables if table))
         return ExitCode.OK
-    began = time.perf_counter()
-    found = _without_collisions(preflight(options))
-    discovering = time.perf_counter() - began
-    for problem in found.problems:
-        log.log(
-            logging.ERROR if problem.fatal else logging.WARNING, "%s %s", problem.message, problem.next_step
-        )
-    if options.dry_run:
-        sys.stdout.write(discover.describe(found, options, outputs_of))
-        sys.stdout.writelines(f"\nDisk, {need}\n" for need in disk_needs(found.units, options))
-        return _dry_status(found)
-    start_dataset(options)
-    record = start_run(options, command)
-    with _log_file(run_file(record.path, "_log.txt")):
+    with _log_kept() as keep_in:
+        log.debug("mscord %s: %s", __version__, shlex.join(command))
+        began = time.perf_counter()
+        found = _without_collisions(preflight(options))
+        discovering = time.perf_counter() - began
+        for problem in found.problems:
+            level = logging.ERROR if problem.fatal else logging.WARNING
+            log.log(level, "%s %s", problem.message, problem.next_step)
+        if options.dry_run:
+            sys.stdout.write(discover.describe(found, options, outputs_of))
+            sys.stdout.writelines(f"\nDisk, {need}\n" for need in disk_needs(found.units, options))
+            return _dry_status(found)
+        start_dataset(options)
+        record = start_run(options, command)
+        keep_in(run_file(record.path, "_log.txt"))
         return _run(options, command, found, record, discovering)
 
 
@@ -100,18 +103,33 @@ def _bar(found: Discovery, options: Options) -> AbstractContextManager[Callable[
 
 
 @contextmanager
-def _log_file(path: Path) -> Iterator[None]:
-    """Keep everything that is said in a file, whatever the terminal shows."""
-    with writing(path):
-        handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+def _log_kept() -> Iterator[Callable[[Path], None]]:
+    """Keep everything that is said, whatever the terminal shows.
+
+    Yields what names the file for it. Until then nothing may be written: it is kept in memory, and forgotten where no file is
+    named.
+    """
+    handler = MemoryHandler(sys.maxsize, flushLevel=sys.maxsize, flushOnClose=False)
+
+    def keep_in(path: Path) -> None:
+        with writing(path):
+            file = logging.FileHandler(path, encoding="utf-8")
+        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        handler.setTarget(file)
+        # From now on every record is written at once.
+        handler.flushLevel = logging.NOTSET
+        handler.flush()
+
     app = logging.getLogger(__package__)
     app.addHandler(handler)
     try:
-        yield
+        yield keep_in
     finally:
         app.removeHandler(handler)
+        file = handler.target
         handler.close()
+        if file is not None:
+            file.close()
 
 
 @contextmanager
@@ -154,12 +172,18 @@ def _dry_status(found: Discovery) -> ExitCode:
 
 
 def _say_end(outcomes: Sequence[Outcome], options: Options) -> None:
+    """Say what came of the run, by participants, units and images: each failure counts in one place."""
+    failed = [outcome for outcome in outcomes if isinstance(outcome, Failed)]
     kept = sum(isinstance(outcome, Kept) for outcome in outcomes)
+    images = sum(outcome.unit is None and outcome.image is not None for outcome in failed)
     log.info(
-        "units: %d done%s, %d failed; lesions: %d; see %s",
+        "participants: %d, %d with failures; units: %d done%s, %d failed%s; lesions: %d; see %s",
+        len({outcome.participant for outcome in outcomes}),
+        len({outcome.participant for outcome in failed}),
         sum(isinstance(outcome, Segmented) for outcome in outcomes),
         f", {kept} kept" if kept else "",
-        sum(isinstance(outcome, Failed) for outcome in outcomes),
+        sum(outcome.unit is not None for outcome in failed),
+        f"; images that cannot be used: {images}" if images else "",
         sum(outcome.lesion_count for outcome in outcomes if not isinstance(outcome, Failed)),
         options.output_dir,
     )

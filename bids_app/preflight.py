@@ -12,7 +12,7 @@ from . import discover
 from .cards import SHIPPED, read_card
 from .errors import check_all
 from .files import nearest
-from .given import check_derivatives
+from .given import check_derivatives, without_match
 from .machine import share
 from .options import Options
 from .preprocess import require_sct
@@ -74,6 +74,8 @@ def preflight(options: Options) -> Discovery:
         Problem(f"The disk may be too small. {need}.", "Free some, or choose other folders.")
         for need in short
     ]
+    images = [image for unit in discovery.units for image in unit.images]
+    problems += without_match(options.derivatives, images)
     return replace(discovery, problems=(*discovery.problems, *problems))
 
 

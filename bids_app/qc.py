@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import UsageError
-from .tables import MISSING, Column, read_table
+from .tables import MISSING, Column, read_sheet
 
 KEEP, EXCLUDE = "keep", "exclude"
 COLUMNS = (
@@ -31,7 +31,7 @@ Decisions = Mapping[tuple[str, str], Decision]
 
 
 def read_decisions(path: Path | None) -> dict[tuple[str, str], Decision]:
-    """Read a table of decisions; none where no file is named.
+    """Read a table of decisions, also one that a spreadsheet program saved (see `read_sheet`); none where no file is named.
 
     Raises
     ------
@@ -41,17 +41,20 @@ def read_decisions(path: Path | None) -> dict[tuple[str, str], Decision]:
     if path is None:
         return {}
     try:
-        rows = read_table(path)
+        rows = read_sheet(path)
     except (OSError, ValueError) as error:
-        raise UsageError(f"--qc {path}: the table cannot be read ({error}).") from error
+        raise UsageError(
+            f"--qc {path}: the table cannot be read ({error}).", "Save it as text with tabs, in UTF-8."
+        ) from error
     names = {column.name for column in COLUMNS}
     found: dict[tuple[str, str], Decision] = {}
-    for number, row in enumerate(rows, start=2):
+    for number, row in rows:
         if lacking := sorted(names - row.keys()):
             raise UsageError(f"--qc {path}: the table has no column {', '.join(lacking)}.")
         participant, session, verdict, comment = (
             "" if row[one.name] == MISSING else row[one.name] for one in COLUMNS
         )
+        verdict = verdict.lower()
         if verdict not in (KEEP, EXCLUDE, ""):
             raise UsageError(f"--qc {path}, line {number}: {verdict!r} is neither {KEEP} nor {EXCLUDE}.")
         if (participant, session) in found:

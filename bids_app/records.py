@@ -32,6 +32,8 @@ class Image:
     plane : str
         From the header.
     grid : Grid
+    acquired : mapping of str to str
+        When it was acquired (ISO 8601), by where that is said (`discover.times`); empty where nothing says it, or no session.
     """
 
     path: Path
@@ -42,6 +44,7 @@ class Image:
     sequence: str
     plane: str
     grid: Grid
+    acquired: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def stem(self) -> str:
@@ -355,10 +358,14 @@ class Kept:
 
 @dataclass(frozen=True, eq=False)
 class Failed:
-    """A unit, or a participant without one, that could not be done.
+    """A unit, an image that could not get into one, or a participant without any, that could not be done.
 
     Attributes
     ----------
+    image : Path or None
+        The image, or the folder, that could not be used; only where there is no unit.
+    session : str or None
+        Its session, label without ``ses-``.
     details : str
         The traceback, for those who look after the program.
     """
@@ -368,6 +375,8 @@ class Failed:
     next_step: str = ""
     unit: Unit | None = None
     details: str = ""
+    image: Path | None = None
+    session: str | None = None
 
 
 #: What the corridor knows of one unit at the end.
@@ -375,5 +384,7 @@ Outcome = Segmented | Kept | Failed
 
 
 def session_of(outcome: Outcome) -> str | None:
-    """Return the session of an outcome, label without ``ses-``; None where it has none, or no unit."""
+    """Return the session of an outcome, label without ``ses-``; None where it has none, or is of a participant as a whole."""
+    if isinstance(outcome, Failed) and outcome.unit is None:
+        return outcome.session
     return outcome.unit.session if outcome.unit else None

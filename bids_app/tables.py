@@ -1,7 +1,10 @@
-"""Tab-separated tables, and the columns of the table of lesions."""
+"""Tab-separated tables, those that other programs wrote, and the columns of the table of lesions."""
 
 from __future__ import annotations
 
+import codecs
+import csv
+import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +16,10 @@ MISSING = "n/a"
 #: Smaller numbers are written with an exponent.
 SMALL = 1e-3
 Cell = str | int | float | None
+#: What parts the cells in tables of other programs: the first of these that the header has.
+_SEPARATORS = "\t;,"
+#: Marks at the beginning of texts that spreadsheet programs save, with what follows them.
+_MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 
 
 @dataclass(frozen=True)
@@ -95,6 +102,66 @@ def read_table(path: Path) -> list[dict[str, str]]:
     header, *lines = path.read_text(encoding="utf-8").splitlines() or [""]
     names = header.split("\t")
     return [dict(zip(names, line.split("\t"), strict=True)) for line in lines]
+
+
+def read_sheet(path: Path) -> list[tuple[int, dict[str, str]]]:
+    """Read a table that a person or another program wrote.
+
+    Cells are parted by tabs, semicolons or commas, with or without quotes; byte order marks, the line ends of every system
+    and blank lines are taken as they come.
+
+    Returns
+    -------
+    list of (int, dict of str to str)
+        Of each row the line on which it ends, and its cells by the header's names in lower case; empty ones are ``n/a``.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
+    ValueError
+        It is no text, a quote is left open, or a row has not as many cells as the header; the text says which.
+    """
+    text = _text_of(path.read_bytes())
+    head = next((line for line in text.splitlines() if line.strip()), "")
+    separator = next((one for one in _SEPARATORS if one in head), "\t")
+    names: list[str] = []
+    rows = []
+    for number, cells in _cells(text, separator):
+        if not any(cells):
+            continue
+        if not names:
+            names = [cell.lower() for cell in cells]
+            continue
+        while len(cells) > len(names) and not cells[-1]:
+            cells.pop()
+        if len(cells) != len(names):
+            raise ValueError(f"line {number} has {len(cells)} cells, the header {len(names)}")
+        rows.append((number, {name: cell or MISSING for name, cell in zip(names, cells, strict=True)}))
+    return rows
+
+
+def _text_of(data: bytes) -> str:
+    encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8")
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise ValueError("it is not text in UTF-8: save it again as such") from error
+
+
+def _cells(text: str, separator: str) -> list[tuple[int, list[str]]]:
+    """Return the cells of each row, without white space around them, with the number of its last line."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    found = []
+    try:
+        for row in reader:
+            # An open quote takes in lines up to the next quote.
+            if any("\n" in cell and separator in cell for cell in row):
+                raise ValueError(f"a quote before line {reader.line_num} is not closed")
+            found.append((reader.line_num, [" ".join(cell.split()) for cell in row]))
+    except csv.Error as error:
+        raise ValueError(f"line {reader.line_num}: the quotes are not in pairs") from error
+    return found
 
 
 def cell_text(cell: Cell) -> str:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .cli import parser as mscord_parser
-from .config import PREFIX
+from .config import PREFIX, hyphened
 from .errors import ExitCode, MscordError, UsageError
 from .provenance import DIGEST
 
@@ -51,7 +51,8 @@ class Mount:
 
 def main(argv: list[str] | None = None) -> int:
     """Run mscord in its image, in the place of this process; returns the exit status where that cannot be."""
-    ours, theirs = _parser().parse_known_args(argv)
+    spoken = sys.argv[1:] if argv is None else argv
+    ours, theirs = _parser().parse_known_args(hyphened(spoken, ["--print-only"]))
     if ours.help:
         _parser().print_help()
         mscord_parser().print_help()
@@ -122,7 +123,7 @@ def docker_run(
     command += ["--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
     command += ["--user", f"{os.getuid()}:{os.getgid()}"]
     device = "auto"
-    if not any(name in arguments for name in _ALONE):
+    if not any(name in hyphened(arguments, _ALONE) for name in _ALONE):
         given = mscord_parser().parse_args(list(arguments))
         device = given.device
         # Relative paths start from here, in the container as well.

@@ -13,7 +13,7 @@ from bids_app import cli
 from bids_app.errors import UsageError
 from bids_app.group import write_group
 from bids_app.pages import overview_of, page_of
-from bids_app.qc import read_decisions
+from bids_app.qc import Decision, read_decisions
 from bids_app.records import Kept
 from bids_app.report import write_dataset_page, write_report
 from bids_app.report.bundle import script_hash
@@ -90,17 +90,53 @@ def test_excluded_sessions_do_not_count_but_stay_in_sight(options, study, tmp_pa
         ("participant_id\tdecision\nsub-01\tkeep\n", "no column comment, session_id"),
         (HEAD + "sub-01\tn/a\tmaybe\tn/a\n", "line 2: 'maybe' is neither keep nor exclude"),
         (HEAD + "sub-01\tn/a\tkeep\tn/a\nsub-01\tn/a\texclude\tn/a\n", "line 3: sub-01 stands there twice"),
-        (HEAD + "sub-01\tkeep\n", "cannot be read"),
+        (HEAD + "sub-01\tkeep\n", r"cannot be read \(line 2 has 2 cells, the header 4\)"),
+        (HEAD + 'sub-01\tn/a\tkeep\t"a\nsub-02\tn/a\tkeep\tn/a\n', "the quotes are not in pairs"),
+        (HEAD + 'sub-01\tn/a\tkeep\t"a\nsub-02\tn/a\tkeep\tb"\n', "a quote before line 3 is not closed"),
+        (b"participant_id\tsession_id\tdecision\tcomment\nsub-01\tn/a\tkeep\tg\xeane\n", "UTF-8"),
         (None, "cannot be read"),
     ],
 )
 def test_a_bad_file_of_decisions_is_refused_in_words(tmp_path, text, words):
     path = tmp_path / "qc.tsv"
     if text is not None:
-        path.write_text(text)
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(UsageError, match=words):
         read_decisions(path)
     assert read_decisions(None) == {}
+
+
+ROWS = (("sub-01", "n/a", "exclude", "gêne, a lot"), ("sub-02", "ses-M6", "keep", "n/a"))
+
+
+@pytest.mark.parametrize(
+    ("separator", "end", "quotes", "encoding"),
+    [
+        *[("\t", "\n", False, code) for code in ("utf-8", "utf-8-sig", "utf-16")],
+        *[("\t", "\r\n", True, "utf-8-sig"), ("\t", "\r", False, "utf-8")],
+        *[(";", "\r\n", quotes, "utf-8-sig") for quotes in (False, True)],
+        (",", "\n", True, "utf-8"),
+    ],
+)
+def test_decisions_that_a_spreadsheet_program_saved(tmp_path, separator, end, quotes, encoding):
+    """With blank lines, lines of nothing but separators, and spaces around the cells, as they come from Excel."""
+    lines = [HEAD.split(), [], *ROWS, ["", "", "", ""]]
+    text = end.join(
+        separator.join(f'"{cell}"' if quotes and cell else f"{cell} " for cell in line) for line in lines
+    )
+    path = tmp_path / "qc.tsv"
+    path.write_bytes((text + end + end).encode(encoding))
+    assert read_decisions(path) == {
+        ("sub-01", ""): Decision("exclude", "gêne, a lot"),
+        ("sub-02", "ses-M6"): Decision("keep", ""),
+    }
+
+
+def test_quotes_within_a_comment_stay(tmp_path):
+    path = tmp_path / "qc.tsv"
+    path.write_text(HEAD + 'sub-01\tn/a\tKeep\tfield of 5" only\nsub-02\tn/a\tkeep\t"""new"" coil; ok"\n')
+    comments = [decision.comment for decision in read_decisions(path).values()]
+    assert comments == ['field of 5" only', '"new" coil; ok']
 
 
 def test_decisions_are_of_the_group_level(tmp_path, capsys):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -205,6 +209,96 @@ def test_the_input_may_be_a_relative_path_and_is_not_changed(
     discovery = found(Path("bids"))
     assert discovery.units[0].reference.path == Path("bids/sub-01/anat/sub-01_T2w.nii.gz")
     assert tree(root) == before
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """A dataset that an ordinary user may read: for root no folder is closed."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield dataset(Path(folder) / "bids")
+        for place, _, _ in os.walk(folder):
+            Path(place).chmod(0o755)
+
+
+@contextmanager
+def ordinary_user() -> Iterator[None]:
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.parametrize(
+    ("place", "mode", "kept"),
+    [
+        *[("sub-02", 0o000, False), ("sub-02/ses-B", 0o000, False), ("sub-02/ses-B/anat", 0o000, True)],
+        *[
+            ("sub-02/ses-B", 0o444, True),
+            ("sub-02/ses-B/anat", 0o444, False),
+            ("sub-02/ses-B/anat", 0o111, False),
+        ],
+    ],
+)
+def test_a_folder_that_cannot_be_read_fails_its_participant_alone(shared, place, mode, kept) -> None:
+    for name in ("sub-01_ses-A_T2w", "sub-02_ses-A_T2w", "sub-02_ses-B_T2w", "sub-03_ses-A_T2w"):
+        scan(shared, name)
+    found(shared)  # loads what is loaded late
+    folder = shared / place
+    folder.chmod(mode)
+    database = shared.parent / "db"
+    database.mkdir()
+    database.chmod(0o777)
+    with ordinary_user():
+        discovery = found(shared, bids_database_dir=database if kept else None)
+    folder.chmod(0o755)
+    left = [] if place == "sub-02" else ["sub-02_ses-A_T2w"]
+    assert [unit.name for unit in discovery.units] == ["sub-01_ses-A_T2w", *left, "sub-03_ses-A_T2w"]
+    (problem,) = discovery.problems
+    assert (problem.participant, problem.fatal) == ("02", True)
+    assert problem.message == f"The folder {folder} cannot be read: what lies in it is not used."
+
+
+def test_folders_of_sessions_that_were_not_chosen_are_of_no_interest(shared) -> None:
+    for name in ("sub-01_ses-A_T2w", "sub-01_ses-B_T2w", "sub-02_ses-A_T2w"):
+        scan(shared, name)
+    (shared / "sub-01/ses-B").chmod(0)
+    with ordinary_user():
+        assert found(shared, session_label=("A",)).problems == ()
+    (shared / "sub-02").chmod(0)
+    with ordinary_user():
+        discovery = found(shared, session_label=("A",))
+    assert [unit.name for unit in discovery.units] == ["sub-01_ses-A_T2w"]
+    assert [problem.participant for problem in discovery.problems] == ["02"]
+
+
+def test_an_input_that_cannot_be_read_is_named(shared) -> None:
+    scan(shared, "sub-01_T2w")
+    shared.chmod(0)
+    with (
+        ordinary_user(),
+        pytest.raises(UsageError, match=r"input folder .* cannot be read \(Permission denied\)"),
+    ):
+        found(shared)
+
+
+def test_an_empty_session_is_named(root: Path) -> None:
+    scan(root, "sub-01_ses-A_T2w")
+    (root / "sub-01/ses-B/anat").mkdir(parents=True)
+    (root / "sub-01/ses-B/anat/sub-01_ses-B_T2w.json").write_text("{}")
+    (root / "sub-02/ses-B").mkdir(parents=True)
+    assert messages(found(root), fatal=False) == [
+        "sub-01: the session ses-B holds no NIfTI images. Check whether something is missing."
+    ]
+    # Of whom there is nothing at all that is said, and no more.
+    assert [message.split(".")[0] for message in messages(found(root), fatal=True)] == [
+        "sub-02 has no NIfTI images"
+    ]
+    assert messages(found(root, session_label=("A",)), fatal=False) == []
 
 
 @pytest.mark.real

@@ -218,6 +218,24 @@ def test_masks_in_other_places_are_refused(folders, caplog):
     assert "lie in different places" in caplog.text
 
 
+def test_masks_and_maps_in_another_order_of_axes_are_the_same(folders):
+    """The same voxels, stored in another order: the same scores to the last digit, levels and probabilities included."""
+    levels = np.zeros((20, 20, 20), np.uint8)
+    levels[10, 10, :8], levels[10, 10, 8:] = 4, 8
+    save(folders / "truth/sub-02_T2w_seg_labeled.nii.gz", levels)
+    tables = []
+    for out in ("straight", "turned"):
+        assert judge.main([str(folders / name) for name in ("ours", "truth", out)]) == 0
+        tables.append([read(folders / out / name) for name in ("metrics.tsv", "lesions.tsv")])
+        for path in (folders / "truth").rglob("*.nii.gz"):
+            image = nib.load(path)
+            codes = nib.orientations.axcodes2ornt(("P", "S", "R"))
+            order = nib.orientations.ornt_transform(nib.orientations.io_orientation(image.affine), codes)
+            turned = image.as_reoriented(order)
+            nib.save(nib.Nifti1Image(np.asarray(turned.dataobj), turned.affine), path)
+    assert tables[0] == tables[1]
+
+
 def test_folders_are_needed(caplog):
     assert judge.main([]) == 2
     assert judge.main(["a"]) == 2

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import nibabel as nib
+import numpy as np
 import pytest
 from conftest import oriented_affine
+from fakes_cord import cord_mask, make_grid, save, scan
 from fakes_write import centred, make_image
 
-from bids_app.errors import UsageError
+from bids_app.cord import clean_mask
+from bids_app.errors import UnitError, UsageError
 from bids_app.given import check_derivatives, given_cords, is_cord_mask
+from bids_app.preprocess.steps import find_cord
 
 
 @pytest.mark.parametrize(
@@ -67,6 +72,32 @@ def test_each_image_gets_its_own_and_the_first_folder_counts(tmp_path, images):
         "sub-01_acq-ax_T2w.nii.gz": "two",
     }
     assert given_cords((), images) == {}
+
+
+@pytest.mark.parametrize("codes", ["LAS", "PSR", "SRA", "IPL"])
+def test_a_mask_in_another_order_of_axes_is_used(tmp_path, codes):
+    """Drawn in a program that stores images in an order of its own: the same voxels, so the same mask."""
+    grid = make_grid("LAS", (1.0, 1.0, 3.0), 12.0)
+    image = save(tmp_path / "scan.nii.gz", scan(grid), grid)
+    mask = cord_mask(grid)
+    order = nib.orientations.ornt_transform(
+        nib.orientations.io_orientation(grid.affine), nib.orientations.axcodes2ornt(tuple(codes))
+    )
+    drawn = nib.Nifti1Image(mask.astype(np.uint8), grid.affine).as_reoriented(order)
+    nib.save(drawn, tmp_path / "drawn.nii.gz")
+    found = find_cord(image, tmp_path, tmp_path / "drawn.nii.gz", "", False, "cpu")
+    made = nib.load(tmp_path / found["mask"])
+    np.testing.assert_array_equal(made.affine, nib.load(image).affine)
+    np.testing.assert_array_equal(np.asarray(made.dataobj), clean_mask(mask, grid).astype(np.uint8))
+
+
+def test_a_mask_on_another_grid_is_still_refused(tmp_path):
+    grid = make_grid("LAS", (1.0, 1.0, 3.0))
+    image = save(tmp_path / "scan.nii.gz", scan(grid), grid)
+    moved = make_grid("LAS", (1.0, 1.0, 3.0), centre=(0, 0, 1))
+    save(tmp_path / "drawn.nii.gz", cord_mask(grid), moved)
+    with pytest.raises(UnitError, match="not on the image's grid"):
+        find_cord(image, tmp_path, tmp_path / "drawn.nii.gz", "", False, "cpu")
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):

@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ from bids_app.errors import NothingToDoError
 from bids_app.group import LESIONS, SESSIONS, UNITS, write_group
 from bids_app.options import Options
 from bids_app.records import Failed, Unit
+from bids_app.report.dataset import GONE, write_dataset_page
 from bids_app.tables import read_table
 from bids_app.write.derivatives import write_session
 from bids_app.write.manifest import status_path, write_status
@@ -95,6 +97,45 @@ def test_lost_or_damaged_results_are_said_to_be(options, study):
     assert [row["status"] for row in rows] == ["failed", "done", "failed", "failed"]
     assert table.name in rows[2]["reason"]
     assert "sub-03_status.json" in rows[3]["reason"]
+
+
+def test_each_broken_image_counts_once_and_in_its_session(options, tmp_path):
+    """A unit that failed, two broken images beside one that is done, and a participant of whom there is nothing."""
+    done = finish(options, tmp_path, "sub-01_ses-B_T2w", {1: (0, 3)})
+    folder = options.bids_dir / "sub-01/ses-B/anat"
+    broken = [Failed("01", f"{n} is empty.", "", image=folder / n, session="B") for n in ("a.nii", "b.nii")]
+    write_status("01", [done, *broken], options)
+    write_status("02", [Failed("02", "sub-02 has no image that can be used.")], options)
+    _, units, sessions = map(read_table, write_group(options))
+    assert [(row["unit"], row["image"], row["status"]) for row in units] == [
+        ("n/a", "a.nii", "failed"),
+        ("n/a", "b.nii", "failed"),
+        ("sub-01_ses-B_T2w", "n/a", "done"),
+        ("n/a", "n/a", "failed"),
+    ]
+    assert [(row["session_id"], row["units"], row["failed"]) for row in sessions] == [
+        ("ses-B", "1", "2"),
+        ("n/a", "0", "1"),
+    ]
+
+
+def test_who_is_no_longer_in_the_input_is_marked(options, study, caplog):
+    shutil.rmtree(options.bids_dir / "sub-01/ses-B")
+    shutil.rmtree(options.bids_dir / "sub-02")
+    lesions, units, sessions = map(read_table, write_group(options))
+    # Of sub-03 there never was a folder here.
+    expected = [
+        ("sub-01", "ses-A", "yes"),
+        ("sub-01", "ses-B", "no"),
+        ("sub-02", "n/a", "no"),
+        ("sub-03", "n/a", "no"),
+    ]
+    for rows in (units, sessions):
+        assert [(row["participant_id"], row["session_id"], row["in_input"]) for row in rows] == expected
+    assert [row["in_input"] for row in lesions] == ["no", "no"]
+    assert "No longer in the input, and marked so in the tables: sub-01 ses-B, sub-02, sub-03." in caplog.text
+    page = write_dataset_page(options).read_text()
+    assert page.count(GONE) == 3
 
 
 def test_labels_restrict(options, study):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import itertools
 import os
 import re
 import struct
@@ -447,6 +448,111 @@ def test_write_like_refuses_another_shape(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="does not fit"):
         images.write_like(tmp_path / "out.nii.gz", np.zeros((2, 2, 2), np.uint8), tmp_path / "source.nii.gz")
     assert not (tmp_path / "out.nii.gz").exists()
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+def test_a_name_that_is_wrong_about_compression_does_no_harm(
+    tmp_path: Path, compressed: bool, kind: type
+) -> None:
+    """A gzip named .nii, or the other way round: read, named, and masks like it are written."""
+    source = kind(np.asarray(good().dataobj), good().affine)
+    source.set_qform(source.affine, 1)
+    blob = source.to_bytes()
+    path = tmp_path / ("scan.nii" if compressed else "scan.nii.gz")
+    path.write_bytes(gzip.compress(blob) if compressed else blob)
+    data, grid = images.read_volume(path)
+    np.testing.assert_array_equal(data, np.asarray(good().dataobj))
+    np.testing.assert_array_equal(grid.affine, good().affine)
+    assert (
+        images.name_doubt(path)
+        == f"{path.name} is {'' if compressed else 'not '}compressed, though its name says otherwise"
+    )
+    mask = np.ones(SHAPE, np.uint8)
+    images.write_like(tmp_path / "mask.nii.gz", mask, path)
+    written = nib.load(tmp_path / "mask.nii.gz")
+    np.testing.assert_array_equal(written.affine, good().affine)
+    assert images.name_doubt(tmp_path / "mask.nii.gz") == ""
+
+
+def test_a_compressed_file_named_nii_may_not_claim_more_than_it_holds(tmp_path: Path) -> None:
+    path = tmp_path / "bad.nii"
+    path.write_bytes(
+        gzip.compress(patched(*((DIM + 2 * axis, "<h", n) for axis, n in enumerate(CLAIM, start=1))))
+    )
+    with pytest.raises(BadImageError, match=r"claims 3,295.9 MiB of voxels"):
+        images.read_volume(path)
+
+
+def in_unit(name: str, scale: float) -> nib.Nifti1Image:
+    affine = oriented_affine("RAS", (0.5, 0.5, 3))
+    affine[:3] *= scale
+    image = nib.Nifti1Image(np.asarray(good().dataobj), affine)
+    image.set_qform(affine, 1)
+    image.set_sform(affine, 1)
+    image.header.set_xyzt_units(name)
+    return image
+
+
+@pytest.mark.parametrize(
+    ("unit", "scale", "words", "factor"),
+    [
+        ("meter", 1e-3, r"voxel sizes in metres \(0.0005 x 0.0005 x 0.003\)", "by 1000"),
+        ("micron", 1e3, r"voxel sizes in micrometres \(500 x 500 x 3000\)", "by 0.001"),
+    ],
+)
+def test_other_units_of_length_are_refused_in_words(
+    tmp_path: Path, unit: str, scale: float, words: str, factor: str
+) -> None:
+    path = tmp_path / "scan.nii.gz"
+    nib.save(in_unit(unit, scale), path)
+    with pytest.raises(BadImageError, match=words) as caught:
+        images.read_grid(path)
+    assert factor in caught.value.next_step
+
+
+@pytest.mark.parametrize(
+    ("unit", "name"), [("meter", "metres"), ("micron", "micrometres"), ("mm", ""), ("unknown", "")]
+)
+def test_a_unit_that_the_numbers_contradict_is_named_and_not_believed(
+    tmp_path: Path, unit: str, name: str
+) -> None:
+    """Many programs write a wrong code, and no scan of a person has voxels of half a metre."""
+    path = tmp_path / "bids/sub-01/anat/sub-01_T2w.nii.gz"
+    path.parent.mkdir(parents=True)
+    nib.save(in_unit(unit, 1), path)
+    np.testing.assert_allclose(images.read_grid(path).spacing_mm, (0.5, 0.5, 3))
+    assert (f"says that its voxel sizes are in {name}" in images.unit_doubt(path)) == bool(name)
+    (path.parents[2] / "dataset_description.json").write_text('{"Name": "x", "BIDSVersion": "1.10.0"}')
+    found = discover(Options(path.parents[2], tmp_path / "out", skip_bids_validation=True))
+    assert [name in problem.message for problem in found.problems] == ([True] if name else [])
+
+
+def all_orders() -> list[str]:
+    letters = [("R", "L"), ("A", "P"), ("S", "I")]
+    return ["".join(codes) for axes in itertools.permutations(letters) for codes in itertools.product(*axes)]
+
+
+@pytest.mark.parametrize("tilt", [0.0, 33.0])
+def test_the_same_voxels_in_every_order_of_storage(tilt: float) -> None:
+    affine = oriented_affine("LPS", (0.5, 0.7, 3), tilt)
+    image = nib.Nifti1Image(np.arange(336).reshape(SHAPE).astype(np.int16), affine)
+    wanted = Grid(SHAPE, affine)
+    now = nib.orientations.axcodes2ornt(("L", "P", "S"))
+    orders = all_orders()
+    assert len(orders) == 48
+    for codes in orders:
+        other = image.as_reoriented(
+            nib.orientations.ornt_transform(now, nib.orientations.axcodes2ornt(tuple(codes)))
+        )
+        own = Grid(other.shape, other.affine)
+        np.testing.assert_array_equal(
+            images.on_grid(np.asarray(other.dataobj), own, wanted), np.asarray(image.dataobj)
+        )
+        moved = Grid(own.shape, own.affine.copy())
+        moved.affine[2, 3] += 0.3
+        assert images.on_grid(np.asarray(other.dataobj), moved, wanted) is None
+    assert images.on_grid(np.zeros((6, 7, 9)), Grid((6, 7, 9), affine), wanted) is None
 
 
 @pytest.mark.real

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -92,9 +93,12 @@ def options(tmp_path) -> Options:
     return Options(tmp_path / "raw", tmp_path / "out", level="group")
 
 
-def finish(options: Options, tmp_path: Path, name: str, balls: dict[int, tuple[float, float]]) -> Unit:
+def finish(
+    options: Options, tmp_path: Path, name: str, balls: dict[int, tuple[float, float]], **acquired: str
+) -> Unit:
     affine = centred(oriented_affine("RAS", (3, 1, 1)), (10, 40, 60))
-    image = make_image(options.bids_dir, name, affine, (10, 40, 60))
+    times = {place.replace("_tsv", ".tsv"): time for place, time in acquired.items()}
+    image = replace(make_image(options.bids_dir, name, affine, (10, 40, 60)), acquired=times)
     done = make_unit(tmp_path / "units" / name, Unit(image, (image,)), balls)
     write_session([done], options)
     write_status(image.participant, [done], options)
@@ -102,10 +106,10 @@ def finish(options: Options, tmp_path: Path, name: str, balls: dict[int, tuple[f
 
 
 def test_the_table_of_a_study(options, tmp_path):
-    """The images are noise: they stay where their headers say."""
-    finish(options, tmp_path, "sub-01_ses-A_T2w", {1: (-12, 4), 2: (12, 4)})
-    finish(options, tmp_path, "sub-01_ses-B_T2w", {1: (-12, 4), 2: (0, 4)})
-    finish(options, tmp_path, "sub-01_ses-C_T2w", {1: (0, 6)})
+    """The images are noise: they stay where their headers say. M12 follows M6, though it comes first by name."""
+    finish(options, tmp_path, "sub-01_ses-M0_T2w", {1: (-12, 4), 2: (12, 4)})
+    finish(options, tmp_path, "sub-01_ses-M6_T2w", {1: (-12, 4), 2: (0, 4)})
+    finish(options, tmp_path, "sub-01_ses-M12_T2w", {1: (0, 6)})
     finish(options, tmp_path, "sub-02_T2w", {1: (0, 3)})
     path = write_longitudinal(unit_rows(options), options)
     rows = read_table(path)
@@ -117,14 +121,64 @@ def test_the_table_of_a_study(options, tmp_path):
         for row in rows
     }
     assert seen == {
-        ("ses-A", "ses-B", "persisting"): ("1", "1"),
-        ("ses-A", "ses-B", "gone"): ("2", "n/a"),
-        ("ses-A", "ses-B", "new"): ("n/a", "2"),
-        ("ses-B", "ses-C", "enlarged"): ("2", "1"),
-        ("ses-B", "ses-C", "gone"): ("1", "n/a"),
+        ("ses-M0", "ses-M6", "persisting"): ("1", "1"),
+        ("ses-M0", "ses-M6", "gone"): ("2", "n/a"),
+        ("ses-M0", "ses-M6", "new"): ("n/a", "2"),
+        ("ses-M6", "ses-M12", "enlarged"): ("2", "1"),
+        ("ses-M6", "ses-M12", "gone"): ("1", "n/a"),
     }
+    assert {row["order"] for row in rows} == {"labels"}
     assert float(rows[0]["volume_before_mm3"]) > 100
     assert path.with_suffix(".json").exists()
+
+
+def compared(options: Options) -> dict[tuple[str, str, str], list[tuple[str, str, str]]]:
+    """Sessions and what their order is known from, with state and lesions of each row."""
+    found: dict[tuple[str, str, str], list[tuple[str, str, str]]] = {}
+    for row in read_table(write_longitudinal(unit_rows(options), options)):
+        key = (row["session_before"], row["session_after"], row["order"])
+        found.setdefault(key, []).append((row["state"], row["lesions_before"], row["lesions_after"]))
+    return found
+
+
+FEW, MANY = {1: (-12, 4)}, {1: (-12, 4), 2: (12, 4)}
+
+
+@pytest.mark.parametrize("place", ["scans_tsv", "sessions_tsv", "sidecar"])
+def test_times_of_acquisition_count_before_labels(options, tmp_path, place, caplog):
+    """The session that was called 1 was acquired later: a lesion that it alone shows is new."""
+    finish(options, tmp_path, "sub-01_ses-1_T2w", MANY, **{place: "2021-06-01T10:00:00"})
+    finish(options, tmp_path, "sub-01_ses-2_T2w", FEW, **{place: "2020-06-01T10:00:00"})
+    name = place.replace("_tsv", ".tsv")
+    assert compared(options) == {("ses-2", "ses-1", name): [("persisting", "1", "1"), ("new", "n/a", "2")]}
+    assert f"ses-2, ses-1 were acquired in this order by {name}" in caplog.text
+
+
+def test_where_only_words_are_known_nothing_is_new_or_gone(options, tmp_path, caplog):
+    finish(options, tmp_path, "sub-01_ses-pre_T2w", FEW)
+    finish(options, tmp_path, "sub-01_ses-post_T2w", MANY)
+    assert compared(options) == {
+        ("ses-post", "ses-pre", "unknown"): [("persisting", "1", "1"), ("in one session only", "2", "n/a")]
+    }
+    assert "nothing says which of ses-post and ses-pre is earlier" in caplog.text
+    finish(options, tmp_path, "sub-01_ses-pre_T2w", FEW, sidecar="2020-01-01T00:00:00")
+    finish(options, tmp_path, "sub-01_ses-post_T2w", MANY, sidecar="2020-09-01T00:00:00")
+    assert compared(options) == {
+        ("ses-pre", "ses-post", "sidecar"): [("persisting", "1", "1"), ("new", "n/a", "2")]
+    }
+
+
+def test_states_without_an_order_are_the_same_from_both_sides():
+    one = visit({1: ((20, 20, 10), 3), 2: ((20, 20, 30), 3), 3: ((20, 20, 50), 3)})
+    other = visit({1: ((20, 21, 10), 3), 2: ((20, 20, 31), 5)}, (40, 40, 40))
+    forth, back = (states(changes(*pair, np.eye(4), ordered=False)) for pair in ((one, other), (other, one)))
+    assert forth == {
+        "persisting": [((1,), (1,))],
+        "of another volume": [((2,), (2,))],
+        "not covered by the other session": [((3,), ())],
+    }
+    assert back == {state: [(b, a) for a, b in pairs] for state, pairs in forth.items()}
+    assert states(changes(one, visit({}), np.eye(4), ordered=False)).keys() == {"in one session only"}
 
 
 def test_one_session_has_nothing_to_compare(options, tmp_path):

@@ -71,6 +71,20 @@ def test_all_that_is_wrong_with_a_command_line_is_said_at_once(root, tmp_path, c
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bids", "file"]
 
 
+def test_derivatives_without_any_match_are_said(root, tmp_path):
+    for name in ("one/sub-01/anat/sub-01_acq-sag_T2w_seg.nii.gz", "two/sub-01/anat/sub-01_T2w_seg.nii.gz"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    problems = preflight.preflight(options(root, derivatives=(tmp_path / "one", tmp_path / "two"))).problems
+    (problem,) = (problem for problem in problems if "--derivatives" in problem.message)
+    assert not problem.fatal
+    assert str(tmp_path / "two") in problem.message
+    assert "label-SC_seg" in problem.next_step
+    # Of another participant's run the masks of the first are none.
+    other = options(root, derivatives=(tmp_path / "one",), participant_label=("02",))
+    assert "--derivatives" in " ".join(problem.message for problem in preflight.preflight(other).problems)
+
+
 def test_a_missing_input_is_said_once(tmp_path, caplog):
     assert cli.main([str(tmp_path / "none"), str(tmp_path / "out"), "participant"]) == 2
     assert caplog.text.count("does not exist") == 1

@@ -197,6 +197,45 @@ def test_a_failure_is_tried_again_and_what_lies_beside_it_is_kept(dataset, out, 
         assert broken.name in (out / "sub-02.html").read_text()
 
 
+def test_a_broken_image_is_told_in_its_session_until_it_is_mended(dataset, out, tmp_path, caplog):
+    """Everything is kept all the while: only what is said of the session changes."""
+    changed = Path(shutil.copytree(dataset, tmp_path / "bids"))
+    images = [changed / f"sub-01/ses-B/anat/sub-01_ses-B_run-{n}_T1w.nii.gz" for n in (1, 2)]
+    status = out / "logs/sub-01_ses-B_status.json"
+    before = json.loads(status.read_text())
+    for image in images:
+        image.write_bytes(b"no image")
+    for _ in range(2):
+        caplog.clear()
+        assert run(changed, out) == 3
+        record = json.loads(status.read_text())
+        assert [unit.get("Image") for unit in record["Units"]] == [None, *(image.name for image in images)]
+        assert record["Outputs"] == before["Outputs"]
+        assert not (out / "logs/sub-01_status.json").exists()
+        assert (
+            "participants: 2, 1 with failures; units: 0 done, 3 kept, 0 failed; images that cannot be used: 2;"
+            in (caplog.text)
+        )
+        # Once as a problem of the input, and once as what the image is.
+        assert caplog.text.count(f"{images[0].name} is not a readable NIfTI file") == 1
+    images[0].unlink()
+    images[1].unlink()
+    assert run(changed, out) == 0
+    assert json.loads(status.read_text())["Units"] == before["Units"]
+
+
+def test_a_time_of_acquisition_that_comes_later_redoes_nothing_and_is_recorded(dataset, out, tmp_path):
+    changed = Path(shutil.copytree(dataset, tmp_path / "bids"))
+    times = "session_id\tacq_time\nses-A\t2021-01-01\nses-B\t2020-01-01\n"
+    (changed / "sub-01/sub-01_sessions.tsv").write_text(times)
+    before = written(out)
+    assert run(changed, out) == 0
+    assert redone(before, out) == set()
+    assert cli.main([str(changed), str(out), "group"]) == 0
+    table = (out / "group_longitudinal.tsv").read_text().splitlines()[1:]
+    assert {tuple(row.split("\t")[1:4]) for row in table} == {("ses-B", "ses-A", "sessions.tsv")}
+
+
 def test_killed_at_random_a_run_goes_on_and_ends_the_same(dataset, finished, tmp_path):
     """The mask of a killed run is never half a mask, and what it had finished is not done again."""
     out, work, chance = tmp_path / "out", tmp_path / "work", random.Random(0)

@@ -11,6 +11,7 @@ from ..records import Discovery, Problem, Unused
 from .index import index
 from .names import parse
 from .selection import Selection, apply, read_selection
+from .times import with_times
 from .units import make_units
 from .usable import look_at
 from .validation import validate
@@ -49,10 +50,11 @@ def discover(options: Options) -> Discovery:
     problems = [*validate(options), *found.problems, *(problem for one in seen for problem in one.problems)]
     problems = [problem for problem in problems if _concerns(problem, selection)]
     images, refused, doubts = apply(selection, [one.image for one in seen if one.image is not None])
+    images, undated = with_times(images, options.bids_dir)
     units, left_over = make_units(images)
     unused = sorted([*unused, *refused, *left_over], key=lambda one: one.path)
     _LOG.info("found %d units of %d participants", len(units), len(found.participants))
-    return Discovery(found.participants, tuple(units), tuple(unused), (*problems, *doubts))
+    return Discovery(found.participants, tuple(units), tuple(unused), (*problems, *doubts, *undated))
 
 
 def _concerns(problem: Problem, selection: Selection) -> bool:

@@ -10,7 +10,7 @@ import logging
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -91,7 +91,8 @@ def index(options: Options) -> Index:
     images = [path for path in found if meant_as_nifti(path)]
     if sessions:
         images = [path for path in images if path.parts[1].startswith("ses-") and chosen(path)]
-    problems += _without_images(labels, images, sessions)
+    problems += _without_images(labels, images, sessions, {p.participant for p in problems if p.fatal})
+    problems += _empty_sessions(root, labels, images, sessions, set(bad))
 
     def metadata(path: Path) -> Mapping[str, Any]:
         return dict(layout.get_metadata(str(base / path.relative_to(root))))
@@ -136,7 +137,7 @@ def ignore_patterns(
     other = "|".join(map(re.escape, sessions))
     if other:
         patterns.append(rf"^/[^/]+/ses-(?!(?:{other})(?:/|$))")
-    patterns += [f"^/{re.escape(path.as_posix())}$" for path in bad]
+    patterns += [f"^/{re.escape(path.as_posix())}(?:/|$)" for path in bad]
     return [re.compile(pattern) for pattern in patterns]
 
 
@@ -151,17 +152,33 @@ def _participant_folders(root: Path) -> tuple[list[str], list[str]]:
     """Return the labels of the participants' folders, and folders that only look like one."""
     known: list[str] = []
     odd: list[str] = []
-    with os.scandir(root) as entries:
-        for entry in entries:
-            if entry.name.startswith("sub-") and entry.is_dir():
-                label = entry.name[4:]
-                (known if re.fullmatch(_LABEL, label) else odd).append(label)
+    try:
+        for name in _folders(root, "sub-"):
+            (known if re.fullmatch(_LABEL, name[4:]) else odd).append(name[4:])
+    except OSError as error:
+        raise UsageError(
+            f"The input folder {root} cannot be read ({error.strerror}).", "Check its permissions."
+        ) from error
     if not known:
         raise NothingToDoError(
             f"{root} holds no participants: it has no folder called sub-<label>.",
             "Give the top folder of a BIDS dataset.",
         )
     return known, sorted(odd)
+
+
+def _folders(place: Path, prefix: str) -> list[str]:
+    """Return the names of the folders in a place that begin with a prefix, sorted."""
+    with os.scandir(place) as entries:
+        return sorted(entry.name for entry in entries if entry.name.startswith(prefix) and entry.is_dir())
+
+
+def _session_labels(participant: Path) -> list[str]:
+    """Return the sessions of a participant's folder; none where it cannot be read, which is said elsewhere."""
+    try:
+        return [name[4:] for name in _folders(participant, "ses-")]
+    except OSError:
+        return []
 
 
 def _choose_participants(options: Options, known: list[str]) -> tuple[str, ...]:
@@ -187,19 +204,39 @@ def _choose_sessions(options: Options, labels: Iterable[str]) -> tuple[str, ...]
         return ()
     known = set()
     for label in labels:
-        with os.scandir(options.bids_dir / f"sub-{label}") as entries:
-            known |= {entry.name[4:] for entry in entries if entry.name.startswith("ses-") and entry.is_dir()}
+        known |= set(_session_labels(options.bids_dir / f"sub-{label}"))
     return choose(options.session_label, known, "ses-", "session of the chosen participants")
 
 
 def _without_images(
-    labels: Iterable[str], images: Iterable[Path], sessions: tuple[str, ...]
+    labels: Iterable[str], images: Iterable[Path], sessions: tuple[str, ...], told: Collection[str | None]
 ) -> Iterator[Problem]:
+    """Yield those without images, but for ``told``, of whom it is known already why there are none."""
     served = {path.parts[0] for path in images}
     where = f" in session {' or '.join(sessions)}" if sessions else ""
     for label in labels:
-        if f"sub-{label}" not in served:
+        if f"sub-{label}" not in served and label not in told:
             yield Problem(f"sub-{label} has no NIfTI images{where}.", participant=label, fatal=True)
+
+
+def _empty_sessions(
+    root: Path,
+    labels: Iterable[str],
+    images: Iterable[Path],
+    chosen: tuple[str, ...],
+    unreadable: Collection[Path],
+) -> Iterator[Problem]:
+    """Yield sessions without images of participants who have images in others."""
+    served = {path.parts[:2] for path in images}
+    people = {path[0] for path in served}
+    for label in labels:
+        for session in _session_labels(root / f"sub-{label}"):
+            folder = Path(f"sub-{label}", f"ses-{session}")
+            known = any(path == folder or folder in path.parents for path in unreadable)
+            wanted = not chosen or session in chosen
+            if f"sub-{label}" in people and folder.parts not in served and wanted and not known:
+                message = f"sub-{label}: the session ses-{session} holds no NIfTI images."
+                yield Problem(message, "Check whether something is missing.", participant=label)
 
 
 def _saved(

@@ -1,4 +1,4 @@
-"""JSON files that cannot be read, found before pybids stumbles over them."""
+"""JSON files and folders that cannot be read, found before pybids stumbles over them."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def bad_json_files(
     Returns
     -------
     list of Path
-        Files, relative to the dataset, that pybids must not see.
+        Files and folders, relative to the dataset, that pybids must not see.
     list of Problem
-        A warning for each of them, for a missing description of the dataset, and for unreadable folders.
+        A warning for each file, and for a missing description of the dataset; a failure for each folder.
     """
     bad: list[Path] = []
     problems: list[Problem] = []
@@ -49,19 +49,34 @@ def bad_json_files(
     for path in sorted(root.glob("*.json")):
         read(path, None)
     for label in labels:
-        for path in _walk(root / f"sub-{label}", label, problems):
+        closed: list[Path] = []
+        for path in _walk(root / f"sub-{label}", closed):
             if chosen(path.relative_to(root)):
                 read(path, label)
+        for folder in closed:
+            # pybids must not see it in any case; of a session that was not chosen nothing is said.
+            bad.append(folder.relative_to(root))
+            if chosen(folder.relative_to(root) / "any"):
+                message = f"The folder {folder} cannot be read: what lies in it is not used."
+                problems.append(Problem(message, "Check its permissions.", label, folder, fatal=True))
     return bad, problems
 
 
-def _walk(folder: Path, label: str, problems: list[Problem]) -> Iterator[Path]:
+def _walk(folder: Path, closed: list[Path]) -> Iterator[Path]:
+    """Yield the JSON files below a folder; folders that cannot be read are added to ``closed``."""
+
     def unreadable(error: OSError) -> None:
-        message = f"The folder {error.filename} cannot be read ({error.strerror})."
-        problems.append(Problem(message, "Check its permissions.", participant=label, fatal=True))
+        closed.append(Path(error.filename))
 
     # Links to folders are followed, as pybids does.
     for place, folders, files in os.walk(folder, onerror=unreadable, followlinks=True):
+        try:
+            # Where names can be listed and nothing behind them be looked at, this fails, too.
+            os.stat(os.path.join(place, "."))  # noqa: PTH116, PTH118 - a Path would drop the dot
+        except OSError:
+            closed.append(Path(place))
+            folders.clear()
+            continue
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (Path(place, name) for name in sorted(files) if name.endswith(".json") and name[0] != ".")
 

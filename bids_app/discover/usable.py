@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BadImageError
-from ..images import plane_of, read_grid
+from ..images import name_doubt, plane_of, read_grid, unit_doubt
 from ..leading import slice_count
 from ..records import Image, Problem, Unused
 from ..sequences import AXIAL, ISOTROPIC, PLANES, SAGITTAL, by_inversion, classify
@@ -142,6 +142,9 @@ def _wrong_plane(name: Name, plane: str) -> str:
 
 def _doubts(image: Image, index: Index, *, by_name: bool) -> Iterator[Problem]:
     """Yield warnings about a usable image; ``by_name``: its name alone says which sequence it is."""
+    for message in (name_doubt(image.path), unit_doubt(image.path)):
+        if message:
+            yield _warning(image, f"{message}.", "It is read all the same.")
     acquisition = image.entities.get("acquisition", "")
     for plane, pattern in _PLANE_NAMES.items():
         if pattern.search(acquisition) and image.plane not in (plane, ISOTROPIC):

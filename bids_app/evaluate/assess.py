@@ -20,8 +20,8 @@ from .scores import RULES, Mask
 
 #: Endings of vertebral level maps beside a reference mask; the values are SCT's.
 LEVELS = ("_seg-vertebrae_dseg", "_label-vertebrae_dseg", "_seg_labeled")
-#: Affines may differ by this much, mm.
-MOST_APART_MM = 1e-2
+#: The corners of two grids may differ by this much, mm.
+MOST_APART_MM = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,12 +45,13 @@ def assess(pair: Pair) -> Assessed:
 
 def _assess(pair: Pair) -> Assessed:
     prediction, grid = _read(pair.prediction)
-    reference, other = _read(pair.reference)
-    if grid.shape != other.shape:
+    read, other = _read(pair.reference)
+    reference = images.on_grid(read, other, grid, MOST_APART_MM)
+    if reference is None and sorted(grid.shape) != sorted(other.shape):
         raise BadImageError(
             f"{pair.prediction} has {_times(grid.shape)} voxels, its reference {pair.reference} {_times(other.shape)}."
         )
-    if not np.allclose(grid.affine, other.affine, atol=MOST_APART_MM):
+    if reference is None:
         raise BadImageError(f"{pair.prediction} and its reference {pair.reference} lie in different places.")
     probability, levels = _probability(pair.prediction, grid), _levels(pair.reference, grid)
     box, corner = _box(prediction | reference)
@@ -116,8 +117,8 @@ def _probability(mask: Path, grid: Grid) -> NDArray[np.float32] | None:
     table = instances.with_name(instances.name.split(".nii")[0] + ".tsv")
     if instances == mask or not instances.exists() or not table.exists():
         return None
-    labels, other = images.read_labels(instances)
-    if other.shape != grid.shape:
+    labels = images.on_grid(*images.read_labels(instances), grid, MOST_APART_MM)
+    if labels is None:
         return None
     values = np.zeros(int(labels.max()) + 1, np.float32)
     for row in read_table(table):
@@ -131,7 +132,7 @@ def _levels(reference: Path, grid: Grid) -> NDArray[np.int32] | None:
     image = re.sub(r"(_label-lesion|_lesion-manual|-lesion_seg).*", "", reference.name.split(".nii")[0])
     for ending in LEVELS:
         for path in reference.parent.glob(f"{image}*{ending}.nii*"):
-            labels, other = images.read_labels(path)
-            if other.shape == grid.shape:
+            labels = images.on_grid(*images.read_labels(path), grid, MOST_APART_MM)
+            if labels is not None:
                 return labels.astype(np.int32)
     return None

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BadImageError, CordError, EnvironmentFault, UnitError
-from ..images import read_grid, read_labels, write_like
+from ..images import is_compressed, read_grid, read_labels, write_like
 from ..space import Grid
 from . import leash
 
@@ -186,7 +186,7 @@ def _fresh(folder: Path) -> Path:
 
 def _linked(path: Path, folder: Path, name: str) -> Path:
     """Put a file into the working folder of a call, so that nothing is written beside it."""
-    linked = folder / (f"{name}.nii.gz" if path.name.endswith(".gz") else f"{name}.nii")
+    linked = folder / (f"{name}.nii.gz" if is_compressed(path) else f"{name}.nii")
     try:
         linked.symlink_to(path.absolute())
     except OSError:  # a file system without links

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from .. import cord, signal, vertebrae
 from ..errors import BadImageError, CordError, EnvironmentFault, MscordError, UnitError
-from ..images import read_grid, read_labels, read_volume, write_like
+from ..images import on_grid, read_grid, read_labels, read_volume, write_like
 from ..records import Alignment
 from ..space import FloatArray, Grid
 from . import align, crop, sct
@@ -155,9 +155,11 @@ def find_cord(
     if source is None:
         raise CordError(missing or f"No spinal cord was found in {image.name}.")
     raw, own = _read_mask(source, image)
-    if own.shape != grid.shape or np.abs(own.corners_mm() - grid.corners_mm()).max() > sct.GRID_TOLERANCE_MM:
+    # A mask that was drawn in another program may be stored in another order of axes.
+    placed = on_grid(raw, own, grid, sct.GRID_TOLERANCE_MM)
+    if placed is None:
         raise UnitError(f"The cord mask of {image.name} is not on the image's grid.")
-    mask = cord.clean_mask(raw > 0.5, grid).astype(np.uint8)
+    mask = cord.clean_mask(placed > 0.5, grid).astype(np.uint8)
     cord.check_cord(mask, grid, image.name)
     write_like(folder / "cord.nii.gz", mask, image)
     return {

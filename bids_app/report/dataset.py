@@ -31,6 +31,8 @@ FAR_OUT = 5.0
 #: Fewer sessions than this have no spread to speak of.
 LEAST_SESSIONS = 8
 _SHADES = 8
+#: Said of a session whose folder is not in the input any more.
+GONE = "No longer in the input."
 Line = dict[str, str]
 
 
@@ -146,7 +148,10 @@ def _row(
         sequences=", ".join(dict.fromkeys(name for unit in done for name in _known(unit["sequences"]).split(",") if name)),
         lesions=sum(int(unit["lesions"]) for unit in done) if done else None,
         volume_mm3=sum(float(unit["volume_mm3"]) for unit in done) if done else None,
-        remarks=[str(remark) for one in shown for remark in _listed(one.get("remarks"))],
+        remarks=[
+            *([GONE] if units[0]["in_input"] == "no" else []),
+            *(str(remark) for one in shown for remark in _listed(one.get("remarks"))),
+        ],
         failures=[_failure(unit) for unit in units if unit["lesions"] == MISSING],
         decision=_known(units[0]["decision"]),
         comment=_known(units[0]["comment"]),

@@ -172,8 +172,27 @@ def write_status(
     return paths
 
 
+def outdated(participant: str, outcomes: Sequence[Outcome], options: Options) -> set[str | None]:
+    """Return the sessions of some outcomes whose record says something else of them, or is not there.
+
+    A session that is kept is not written again, but images of it may have been broken or mended since.
+    """
+    found = set()
+    for session in dict.fromkeys(map(session_of, outcomes)):
+        units = [unit_record(outcome) for outcome in outcomes if session_of(outcome) == session]
+        try:
+            known = read_json(status_path(options, participant, session)).get("Units")
+        except (OSError, ValueError):
+            known = None
+        if known != units:
+            found.add(session)
+    return found
+
+
 def forget_sessions(participant: str, options: Options, present: Collection[str | None]) -> None:
     """Remove the records of sessions that are not there any more, among those that the run works on."""
+    if present and None not in present:
+        _forget_unitless_failure(status_path(options, participant, None))
     for path in sorted((options.output_dir / LOGS).glob(f"sub-{participant}_*{STATUS_ENDING}")):
         session = path.name.removeprefix(f"sub-{participant}_ses-").removesuffix(STATUS_ENDING)
         chosen = not options.session_label or session in options.session_label
@@ -231,14 +250,16 @@ def _forget_unitless_failure(path: Path) -> None:
 def unit_record(outcome: Outcome) -> dict[str, object]:
     """Return what the records say of an outcome."""
     if isinstance(outcome, Kept):
-        return dict(outcome.record)
+        # Times of acquisition do not decide results: they may have been added since.
+        return dict(outcome.record) | {"Acquired": dict(outcome.unit.reference.acquired)}
     if isinstance(outcome, Failed):
         unit = outcome.unit
         return {
             "Participant": outcome.participant,
-            "Session": unit.session if unit else None,
+            "Session": session_of(outcome),
             "Unit": unit.name if unit else None,
             "Planned": unit.planned if unit else None,
+            **({"Image": outcome.image.name} if outcome.image else {}),
             "Status": FAILED,
             "Reason": outcome.message,
             "NextStep": outcome.next_step,
@@ -251,6 +272,7 @@ def unit_record(outcome: Outcome) -> dict[str, object]:
         "Unit": prepared.unit.name,
         "Planned": prepared.unit.planned,
         "Status": DONE,
+        "Acquired": dict(prepared.unit.reference.acquired),
         "Sequences": list(prepared.sequences),
         "Images": [image.path.name for image in prepared.images],
         "Dropped": {path.name: reason for path, reason in prepared.dropped.items()},

@@ -4,6 +4,24 @@
   const rows = [...form.querySelectorAll("tbody tr")];
   const parts = (row) => [row.querySelector("select"), row.querySelector("input")];
   const plain = (text) => text.replace(/\s+/g, " ").trim() || "n/a";
+  // A cell that begins with a quote would be read as a quoted one.
+  const written = (text) => (text.startsWith('"') ? `"${text.replace(/"/g, '""')}"` : text);
+  // As the group level reads tables: tabs, semicolons or commas, quotes, any line ends, blank lines.
+  const rowsOf = (text) => {
+    const head = text.split(/[\r\n]/).find((line) => line.trim()) ?? "";
+    const separator = ["\t", ";", ","].find((one) => head.includes(one)) ?? "\t";
+    const table = [[""]];
+    let quoted = false;
+    for (let at = 0; at < text.length; at += 1) {
+      const letter = text[at], row = table[table.length - 1], last = row.length - 1;
+      if (quoted && letter === '"' && text[at + 1] === '"') row[last] += text[(at += 1)];
+      else if (letter === '"' && (quoted || row[last] === "")) quoted = !quoted;
+      else if (!quoted && letter === separator) row.push("");
+      else if (!quoted && /[\r\n]/.test(letter)) table.push([""]);
+      else row[last] += letter;
+    }
+    return table.map((row) => row.map((cell) => cell.trim())).filter((row) => row.some((cell) => cell));
+  };
   let unsaved = false;
 
   const say = () => {
@@ -29,7 +47,7 @@
     event.preventDefault();
     const lines = rows.map((row) => {
       const [decision, comment] = parts(row);
-      return [row.dataset.participant, row.dataset.session, decision.value || "n/a", plain(comment.value)].join("\t");
+      return [row.dataset.participant, row.dataset.session, decision.value || "n/a", written(plain(comment.value))].join("\t");
     });
     const text = ["participant_id\tsession_id\tdecision\tcomment", ...lines.sort()].join("\n") + "\n";
     const link = document.createElement("a");
@@ -44,8 +62,8 @@
   document.getElementById("qc-file").addEventListener("change", async (event) => {
     const file = event.target.files[0];
     if (!file) return;
-    const [head, ...lines] = (await file.text()).split(/\r?\n/).filter(Boolean).map((line) => line.split("\t"));
-    const at = Object.fromEntries((head ?? []).map((name, column) => [name, column]));
+    const [head, ...lines] = rowsOf(await file.text());
+    const at = Object.fromEntries((head ?? []).map((name, column) => [name.toLowerCase(), column]));
     if (!["participant_id", "session_id", "decision", "comment"].every((name) => name in at)) {
       state.textContent = `${file.name} is no table of decisions.`;
       return;
@@ -53,7 +71,7 @@
     const known = new Map(rows.map((row) => [`${row.dataset.participant}\t${row.dataset.session}`, row]));
     let read = 0;
     for (const line of lines) {
-      const row = known.get(`${line[at.participant_id]}\t${line[at.session_id]}`);
+      const row = known.get(`${line[at.participant_id]}\t${line[at.session_id] || "n/a"}`);
       if (!row) continue;
       const [decision, comment] = parts(row), value = (name) => (line[at[name]] === "n/a" ? "" : line[at[name]] ?? "");
       decision.value = ["keep", "exclude"].includes(value("decision")) ? value("decision") : "";
