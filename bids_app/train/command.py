@@ -150,7 +150,7 @@ def finish(options: argparse.Namespace, task: Task, done: Run, held: Sequence[Pa
                 kept_samples(options.samples, "validation", options.method),
             )
     data = "simulated spinal cords only; no image of a person"
-    if options.bids or options.crops:
+    if options.bids or options.crops or options.scans:
         data = f"{options.dataset_name} and simulated spinal cords ({options.simulated:.0%} of the samples)"
     card = make_card(options.task, task, done.config, done.step, options.note, data, results)
     checkpoint.save(options.out / f"{options.task}.safetensors", network, card)
