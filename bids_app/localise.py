@@ -38,9 +38,12 @@ LEAST_WINDOW = 16
 BEYOND_MM = 12.0
 #: The cord changes slowly along its length: a quarter of a window is enough to blend.
 CORD_OVERLAP = 0.25
-#: Mean probability inside the cord from which the second network is taken to confirm it, and probability of both networks from
-#: which no other candidate is looked at. Cords of people lie at 0.91 and above, what is no cord at 0.87 and below.
-CERTAIN, SURE = 0.88, 0.9
+#: Mean probability inside the cord from which the second network is taken to confirm it, where the first network is as sure as
+#: the first number says or less, and as the second says or more; in between it is interpolated. Cords of people lie at 0.98 or
+#: more and 0.91 or more, poor simulated ones at 0.96 and 0.86; tubes that are no cords at up to 1.0 and 0.83, or 0.82 and 0.86.
+OVERVIEW_STEPS, CERTAIN = (0.8, 0.95), (0.92, 0.85)
+#: Probability of both networks from which no other candidate is looked at.
+SURE = 0.9
 #: The crop is laid anew where the second network finds the cord further than this from the first one's line.
 RECENTRE_MM = 3.0
 
@@ -166,12 +169,13 @@ class Localiser:
         certainty, length = certainty_of(probability)
         extent = float(scan.valid.any(axis=(0, 1)).sum() * scan.grid.spacing_mm[2])
         needed = min(cord.MIN_LENGTH_MM, cord.MIN_LENGTH_FRACTION * extent)
+        certain = float(np.interp(candidate.mean, OVERVIEW_STEPS, CERTAIN))
         drawn = Drawn(None, candidate.mean, certainty, length, "")
-        if length < needed or certainty < CERTAIN:
+        if length < needed or certainty < certain:
             return replace(
                 drawn,
                 reason=f"No spinal cord was found: the best candidate is confirmed over {length:.0f} mm (at least"
-                f" {needed:.0f} mm are needed), with a probability of {certainty:.2f} (at least {CERTAIN:.2f} is needed).",
+                f" {needed:.0f} mm are needed), with a probability of {certainty:.2f} (at least {certain:.2f} is needed).",
             )
         native = resample.from_crop(probability, starts, common, scan.grid, np.eye(4))
         mask = cord.clean_mask(native >= 0.5, scan.grid).astype(np.uint8)
