@@ -81,7 +81,7 @@ site: $(STAMP)
 
 # How good the weights are: make accuracy [DATA=folder that holds the public development scans]; the table is also build/accuracy.tsv
 accuracy: $(STAMP) frozen
-	$(BIN)/python -m bids_app.accuracy $(DATA) --frozen $(FROZEN) --table build/accuracy.tsv --alone docs/alone.tsv
+	$(BIN)/python -m bids_app.accuracy $(DATA) --frozen $(FROZEN) --table build/accuracy.tsv
 
 # Samples that stay the same: made by the simulator of version 0.1.0, from the history of this repository (some minutes the first time)
 FROZEN ?= build/frozen

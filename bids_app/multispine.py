@@ -31,8 +31,8 @@ from .tables import MISSING, read_table
 log = logging.getLogger("bids_app")
 
 #: What a file's name says, and the BIDS name that mscord knows it by; the first that fits counts.
-KINDS = (
-    (r"psir", None),
+KINDS: tuple[tuple[str, str], ...] = (
+    (r"psir", "acq-psir_T1w"),
     (r"stir", "acq-stir_T2w"),
     (r"mp2rage|unit?1?", "UNIT1"),
     (r"t2\W?star", "T2starw"),
@@ -106,7 +106,7 @@ def kind_of(name: str) -> str | None:
     """Return the BIDS name of an image by its file's name; None where mscord has no use for it.
 
     >>> kind_of("patient7_STIR.nii.gz"), kind_of("p7_PSIR.nii.gz"), kind_of("T2_raw.nii.gz")
-    ('acq-stir_T2w', None, 'T2w')
+    ('acq-stir_T2w', 'acq-psir_T1w', 'T2w')
     """
     stem = name.split(".nii")[0].lower()
     if re.search(r"mask|seg|lesion|label|instance", stem):

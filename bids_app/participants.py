@@ -76,6 +76,8 @@ class Participants:
         self.seconds: dict[str, float] = defaultdict(float)
         #: What the results of a session in work are made from.
         self.bases: dict[Key, Basis] = {}
+        #: References of the units of each session that are prepared.
+        self.leaders: dict[Key, list[Path]] = defaultdict(list)
 
     @cached_property
     def segmenter(self) -> Segmenter:
@@ -165,7 +167,7 @@ class Participants:
         """Remove intermediate files that nobody asked to keep: the disk for temporary files may be small."""
         for outcome in outcomes:
             if self.options.work_dir is None and outcome.unit:
-                shutil.rmtree(self.work / outcome.unit.name, ignore_errors=True)
+                shutil.rmtree(self.work / outcome.unit.planned, ignore_errors=True)
 
     def _write(
         self, outcomes: list[Outcome]
@@ -282,7 +284,7 @@ class Participants:
             basis = basis_of(units, self._method(), self.options.bids_dir, self._given(units))
             still = [] if self.options.force else kept(units, basis, self.options)
             shown = sections_of(page_of(key[0], self.options.output_dir)) if still else {}
-            if still and all(unit.name in shown for unit in units):
+            if still and all(one.unit.name in shown for one in still):
                 yield from still
                 return
             self.bases[key] = basis
@@ -340,11 +342,17 @@ class Participants:
         key = (request.unit.participant, request.unit.session)
 
         def work() -> Segmented:
-            prepared = workers.result(request, future)
+            prepared = self._prepared(request, future, workers)
+            for image in prepared.unit.instead_of:
+                log.warning(
+                    "%s: %s leads in place of %s", request.unit.name, prepared.unit.name, image.path.name
+                )
             for path, reason in prepared.dropped.items():
                 log.warning("%s: %s is left out: %s", request.unit.name, path.name, reason)
             for path, doubt in prepared.doubts.items():
                 log.warning("%s: %s", path.name, doubt)
+            for path, words in prepared.unit.reasons.items():
+                log.info("%s: %s gets masks only: %s", request.unit.name, path.name, words)
             if self.segmenter.takes_many:
                 self.segmenter.look_ahead([prepared, *_ready(waiting)])
             return self.segmenter.segment(prepared, self.work / request.unit.name, numbers.get(key, 0) + 1)
@@ -354,6 +362,17 @@ class Participants:
             numbers[key] = numbers.get(key, 0) + len(result.lesions)
             log.info("%s: lesions: %d, %.0f mm3", request.unit.name, len(result.lesions), result.volume_mm3)
         return result
+
+    def _prepared(self, request: PrepareRequest, future: Future[Prepared], workers: Workers) -> Prepared:
+        """Wait for a unit; once more where another unit of the session has come to be led by the same image."""
+        key = (request.unit.participant, request.unit.session)
+        prepared = workers.result(request, future)
+        led = self.leaders[key]
+        if prepared.unit.reference.path in led:
+            request = replace(request, taken=tuple(led))
+            prepared = workers.result(request, workers.submit(request))
+        led.append(prepared.unit.reference.path)
+        return prepared
 
     def _attempt(self, unit: Unit, work: Callable[[], T]) -> T | Failed:
         """Do something for a unit; whatever goes wrong with it stays with it, unless the machine is at fault."""

@@ -23,7 +23,7 @@ from .options import Options
 from .participants import Participants
 from .preflight import disk_needs, preflight
 from .progress import progress
-from .records import Discovery, Failed, Kept, Outcome, Segmented, Unit
+from .records import Discovery, Failed, Kept, Outcome, Segmented
 from .write.dataset import start_dataset
 from .write.manifest import Run, finish_run, run_file, start_run
 from .write.methods import methods_of, write_methods
@@ -153,10 +153,10 @@ def _without_collisions(found: Discovery) -> Discovery:
     problems = collisions(image for unit in found.units for image in unit.images)
     bad = {problem.path for problem in problems}
     units = tuple(
-        Unit(
-            unit.reference,
-            tuple(image for image in unit.inputs if image.path not in bad),
-            tuple(image for image in unit.others if image.path not in bad),
+        replace(
+            unit,
+            inputs=tuple(image for image in unit.inputs if image.path not in bad),
+            others=tuple(image for image in unit.others if image.path not in bad),
         )
         for unit in found.units
         if unit.reference.path not in bad

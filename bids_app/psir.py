@@ -10,17 +10,16 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from . import space
 from .space import FloatArray
 
 #: Name in the table of sequences.
 PSIR = "PSIR"
-#: Fluid is looked for at these distances from the cord, mm.
-AROUND_MM = (0.7, 4.0)
-#: Percentiles of the surroundings that stand for what is darkest and brightest there.
-LOW, HIGH = 5.0, 95.0
+#: Right beside the cord there is fluid nearly everywhere: at these distances, mm, the middle value tells the sign.
+BESIDE_MM = (0.4, 1.2)
+#: Its level is looked for where the canal may reach, and is the percentile of what is darkest there.
+AROUND_MM, DARKEST = (0.7, 4.0), 5.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,12 +55,27 @@ def upright(image: FloatArray, coverage: NDArray[np.bool_], cord: FloatArray) ->
         None where too little of the cord or of its surroundings is covered.
     """
     inside = coverage & (cord >= 0.5)
-    away = ndimage.distance_transform_edt(cord < 0.5, sampling=space.SPACING_MM)
-    around = coverage & (away >= AROUND_MM[0]) & (away <= AROUND_MM[1])
-    if min(int(inside.sum()), int(around.sum())) < space.LEAST_CORD_VOXELS:
+    beside, around = (coverage & ring(cord >= 0.5, *reach) for reach in (BESIDE_MM, AROUND_MM))
+    if min(int(part.sum()) for part in (inside, beside, around)) < space.LEAST_CORD_VOXELS:
         return None
-    level = float(np.median(image[inside]))
-    darkest, brightest = np.percentile(image[around], [LOW, HIGH])
-    turned = bool(brightest - level > level - darkest)
-    signal = image - darkest if not turned else brightest - image
+    turned = bool(np.median(image[beside]) > np.median(image[inside]))
+    signed = -image if turned else image
+    signal = signed - np.percentile(signed[around], DARKEST)
     return Upright(np.where(coverage, signal, 0).astype(np.float32), turned)
+
+
+def ring(mask: NDArray[np.bool_], low_mm: float, high_mm: float) -> NDArray[np.bool_]:
+    """Return what lies between two distances from a mask, slice by slice; without scipy, which training does without."""
+    return grown(mask, high_mm) & ~grown(mask, low_mm)
+
+
+def grown(mask: NDArray[np.bool_], reach_mm: float) -> NDArray[np.bool_]:
+    """Return a mask, shape (X, Y, N), with all that is no further than so much from it in its slice."""
+    reach = int(reach_mm / space.SPACING_MM)
+    padded = np.pad(mask, ((reach, reach), (reach, reach), (0, 0)))
+    result = np.zeros_like(mask)
+    for i in range(-reach, reach + 1):
+        for j in range(-reach, reach + 1):
+            if np.hypot(i, j) * space.SPACING_MM <= reach_mm:
+                result |= padded[reach + i : reach + i + mask.shape[0], reach + j : reach + j + mask.shape[1]]
+    return result

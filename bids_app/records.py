@@ -51,6 +51,12 @@ class Image:
         """File name without extensions: unique within the dataset."""
         return self.path.name.split(".nii")[0]
 
+    @property
+    def label(self) -> str:
+        """Its sequence, with the station where the name has one."""
+        chunk = self.entities.get("chunk")
+        return self.sequence if chunk is None else f"{self.sequence}, chunk-{chunk}"
+
 
 @dataclass(frozen=True, eq=False)
 class Unit:
@@ -59,19 +65,35 @@ class Unit:
     Attributes
     ----------
     inputs : tuple of Image
-        One per encoder slot, the reference first: these feed the network.
+        These feed the network, the reference first: one for each encoder, or several stations of one sequence.
     others : tuple of Image
-        Further images of filled slots: they only get their masks.
+        Further images: they only get their masks.
+    reasons : mapping of Path to str
+        Why another image of its sequence feeds the network, for each of ``others``, in words.
+    instead_of : tuple of Image
+        References that turned out to be of no use, the first choice first; they are among ``others``.
     """
 
     reference: Image
     inputs: tuple[Image, ...]
     others: tuple[Image, ...] = ()
+    reasons: Mapping[Path, str] = field(default_factory=dict)
+    instead_of: tuple[Image, ...] = ()
 
     @property
     def name(self) -> str:
         """Stem of the reference: unique, and fit for a folder name."""
         return self.reference.stem
+
+    @property
+    def planned(self) -> str:
+        """Name of the unit as discovery made it: that of its first choice of a reference."""
+        return self.instead_of[0].stem if self.instead_of else self.name
+
+    @property
+    def sequences(self) -> tuple[str, ...]:
+        """Sequences that are to feed the network, each once, the reference's first."""
+        return tuple(dict.fromkeys(image.sequence for image in self.inputs))
 
     @property
     def participant(self) -> str:
@@ -260,6 +282,8 @@ class Segmented:
         are those of ``lesions``.
     operating : Operating
         What passed for a lesion.
+    cord_mm, image_mm : float
+        How far the cord was seen, and how far the reference has data, along the cord.
     """
 
     prepared: Prepared
@@ -268,6 +292,8 @@ class Segmented:
     operating: Operating
     weights: Mapping[str, str]
     seconds: Mapping[str, float] = field(default_factory=dict)
+    cord_mm: float = 0.0
+    image_mm: float = 0.0
 
     @property
     def unit(self) -> Unit:

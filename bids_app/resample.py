@@ -95,6 +95,7 @@ def sample_valid(
     if valid is None or bool(np.all(valid == 1)):
         return values, coverage
     weight = ndimage.map_coordinates(valid, at, order=order, mode="nearest", output=np.float32)
+    weight[weight > 1 - 1e-5] = 1  # where nothing is missing, nothing changes
     # A thousandth below one half: exact halves, as at a straight border, are covered on either side.
     enough = coverage & (weight >= 0.499)
     return np.divide(values, weight, out=np.zeros_like(values), where=enough), enough

@@ -127,6 +127,8 @@ class Segmenter:
             lesions=lesions,
             operating=self.operating,
             weights=self.weights.card.describe(),
+            cord_mm=length_mm(crop.cord >= 0.5),
+            image_mm=length_mm(crop.coverage[0]),
             seconds={**prepared.seconds, "segment": time.perf_counter() - began},
         )
 
@@ -232,6 +234,11 @@ class Segmenter:
             kept = [SLOTS.index(sequence) not in variant.without for sequence in crop.sequences]
             maps[name] = cut.blend([one[row] for one in decoded]) * crop.coverage[kept].any(axis=0)
         return support.means(instances, maps, [lesion.index for lesion in lesions])
+
+
+def length_mm(mask: NDArray[np.bool_]) -> float:
+    """Return along how much of a crop there is anything of a mask, shape (48, 48, N)."""
+    return float(mask.any(axis=(0, 1)).sum() * space.SPACING_MM)
 
 
 def cord_zone(cord: FloatArray) -> NDArray[np.bool_]:

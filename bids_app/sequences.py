@@ -62,7 +62,7 @@ SEQUENCES: tuple[Sequence, ...] = (
     Sequence("T2Sag", "sagittal T2w", ("T2w",), (SAGITTAL, ISOTROPIC), 0, not_acquisition="stir|psir"),
     Sequence("STIR", "sagittal STIR", ("STIR",), (SAGITTAL, ISOTROPIC, CORONAL, AXIAL), 1),
     Sequence("STIR", "sagittal STIR", ("T2w",), PLANES, 1, acquisition="stir", not_acquisition="psir"),
-    Sequence("T2starAx", "axial T2*w", ("T2starw", "T2star"), (AXIAL, ISOTROPIC), 2),
+    Sequence("T2starAx", "axial T2*w", ("T2starw", "T2star", "MEGRE"), (AXIAL, ISOTROPIC), 2),
     Sequence("T1", "T1w", ("T1w",), PLANES, 3, not_acquisition="psir", dark=True),
     Sequence("T2Ax", "axial T2w", ("T2w",), (AXIAL,), 4, not_acquisition="stir|psir"),
     Sequence("MP2RAGE", "MP2RAGE UNI image", ("UNIT1",), PLANES, 5, dark=True),
@@ -83,6 +83,13 @@ DARK: tuple[int, ...] = tuple(sorted({sequence.slot for sequence in SEQUENCES if
 def classify(suffix: str, entities: Mapping[str, str], plane: str) -> Sequence | None:
     """Return the row that selects an image, or None where no row does."""
     return next((row for row in SEQUENCES if row.selects(suffix, entities, plane)), None)
+
+
+def by_inversion(row: Sequence, suffix: str, plane: str) -> Sequence | None:
+    """Return the row of STIR where an image of ``row`` would be one if it nulled fat by inversion; None where it would not."""
+    if suffix != "T2w" or row.name not in ("T2Sag", "T2Ax"):
+        return None
+    return classify(suffix, {"acquisition": "STIR"}, plane)
 
 
 def slot_of(name: str) -> int:

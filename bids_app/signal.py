@@ -6,8 +6,8 @@ signal (both networks of the localiser, alignment, the crop) starts from what `f
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -20,14 +20,10 @@ from .space import FloatArray, Grid
 
 #: A constant region counts from this share of the image; less may be chance and does no harm.
 LEAST_SHARE = 0.001
-#: A value can only fill a border region if it fills a run of this many voxels along an edge of the image.
-LEAST_RUN = 8
-#: So many values are looked at, those with the longest runs first.
-MOST_VALUES = 6
-#: A slice with fewer voxels with data is not judged by their being equal.
-LEAST_IN_SLICE = 16
-#: What is told must concern this share of the image.
-TOLD_SHARE = 0.01
+#: A slice with fewer voxels with data, or a smaller share of it, is not judged by their being equal.
+LEAST_IN_SLICE, WHOLE = 16, 0.9
+#: What is told must concern this share of the image; slices without data at its ends, which many scanners write, the second.
+TOLD_SHARE, TOLD_ENDS = 0.01, 0.05
 #: An image with less data than this is refused.
 LEAST_DATA = 0.01
 #: Percentiles of the voxels with data that stand for the lowest and the highest signal.
@@ -41,8 +37,8 @@ PLAIN_OFFSET = 2.0
 HALF_SHORT, SHORT = 32768.0, 65536.0
 #: The lowest signal lies this near to such an offset, as a share of the range.
 NEAR_OFFSET = 0.05
-#: Undoing an overflow must make neighbours at least this much more alike.
-OVERFLOW_GAIN = 0.8
+#: An overflow makes neighbours jump by more than half of the range, so often at least; put right, at most this share is left.
+LEAST_JUMPS, LEFT_JUMPS = 20, 0.1
 #: Ends of the ranges in which UNIT1 images (MP2RAGE) come with negative values; their zero is the lower end.
 UNIFORM_ENDS = (0.5, 1.0, 2048.0, 4095.0)
 #: No more than this share of a UNIT1 image lies beyond the ends of its range.
@@ -129,9 +125,9 @@ def find_signal(volume: FloatArray, sequence: str = "") -> Signal:
 def find_valid(volume: FloatArray) -> tuple[NDArray[np.bool_], list[str]]:
     """Return where an image has data, and notes on where it has none.
 
-    No data: non-finite voxels; regions of one value that reach an edge of the image (padding, stitched black, masks), or a
-    face of it where the value is the lowest; and whole slices of one value. The highest value counts in whole slices only: it
-    may be tissue beyond the range. Scattered equal voxels and constant regions inside the body are data.
+    No data: non-finite voxels; regions of one value that hold a corner of the image (padding, stitched black, masks), or
+    reach a face of it where the value is the lowest; and whole slices of one value. The highest value counts in whole slices
+    only: it may be tissue beyond the range. Scattered equal voxels and constant regions inside the body are data.
 
     Parameters
     ----------
@@ -142,26 +138,56 @@ def find_valid(volume: FloatArray) -> tuple[NDArray[np.bool_], list[str]]:
     lost = 1 - float(valid.mean())
     if lost:
         notes.append(f"{_percent(lost)} of the image are no numbers (NaN or infinite) and count as no data")
-    finite = volume[valid]
-    if not finite.size:
-        return valid, notes
-    lowest, highest = float(finite.min()), float(finite.max())
-    odd = 0.0
-    for value in _border_values(volume, lowest, highest):
-        region = _border_region(volume == value, everywhere=value == lowest)
-        share = float(region.mean())
-        if share >= LEAST_SHARE:
-            valid &= ~region
-            odd += share * (value != 0)
-    valid &= ~_constant_slices(volume, valid)
+    odd, first = 0.0, True
+    part = block_of(valid)
+    while True:
+        region, values = _without_data(volume[part], valid[part], first)
+        odd += float((region & (values != 0)).sum()) / volume.size
+        valid[part] &= ~region
+        inner = block_of(valid)
+        if inner == part or not valid.any():
+            break
+        # What lay within padding has a border of its own now.
+        part, first = inner, False
     empty = float(_in_empty_slices(valid).mean())
+    within = float(_in_empty_slices(valid[block_of(valid)]).sum()) / volume.size
     if odd >= TOLD_SHARE:
         notes.append(
             f"{_percent(odd)} of the image hold one and the same value at its border and count as no data"
         )
-    elif empty - lost >= TOLD_SHARE:
+    elif empty - lost >= TOLD_ENDS or within - lost >= TOLD_SHARE:
         notes.append(f"{_percent(empty)} of the image are slices without data")
     return valid, notes
+
+
+def block_of(valid: NDArray[np.bool_]) -> tuple[slice, slice, slice]:
+    """Return the smallest block that holds all data; an empty one where there are none."""
+    i, j, k = (
+        np.flatnonzero(valid.any(axis=tuple(other for other in range(3) if other != axis)))
+        for axis in range(3)
+    )
+    if not len(i):
+        return (slice(0, 0), slice(0, 0), slice(0, 0))
+    return (slice(i[0], i[-1] + 1), slice(j[0], j[-1] + 1), slice(k[0], k[-1] + 1))
+
+
+def _without_data(
+    volume: FloatArray, valid: NDArray[np.bool_], first: bool
+) -> tuple[NDArray[np.bool_], FloatArray]:
+    """Return where a block has no data: constant regions at its border, constant slices; and its values, 0 for NaN.
+
+    ``first`` says that the block is the whole image: the lowest value then counts at its faces, too.
+    """
+    region = np.zeros(volume.shape, bool)
+    values = np.where(np.isfinite(volume), volume, 0)
+    if not valid.any():
+        return region, values
+    lowest, highest = float(volume[valid].min()), float(volume[valid].max())
+    for value in _border_values(volume, lowest, highest):
+        found = valid & _border_region(volume == value, everywhere=first and value == lowest)
+        if float(found.mean()) >= LEAST_SHARE:
+            region |= found
+    return region | _constant_slices(volume, valid & ~region), values
 
 
 def _in_empty_slices(valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -175,25 +201,20 @@ def _percent(share: float) -> str:
     return f"{max(100 * share, 0.01):.2g} %"
 
 
-def _border_values(volume: FloatArray, lowest: float, highest: float) -> Iterator[float]:
-    """Yield the values that may fill a region at the border: the lowest, and those with long runs along an edge."""
-    runs: dict[float, int] = {}
-    for axis in range(3):
-        lines = np.moveaxis(volume, axis, 0)[:, [0, 0, -1, -1], [0, -1, 0, -1]].T
-        for line in lines:
-            starts = np.flatnonzero(np.concatenate([[True], line[1:] != line[:-1]]))
-            for start, length in zip(starts, np.diff([*starts, len(line)]), strict=True):
-                if length >= min(LEAST_RUN, len(line)) and np.isfinite(line[start]):
-                    value = float(line[start])
-                    runs[value] = max(runs.get(value, 0), int(length))
-    runs.pop(highest, None)
-    runs.pop(lowest, None)
-    yield lowest
-    yield from sorted(runs, key=lambda value: (-runs[value], value))[:MOST_VALUES]
+def _border_values(volume: FloatArray, lowest: float, highest: float) -> list[float]:
+    """Return the values that may fill a region at the border: the lowest, and those of which a corner shows a square."""
+    found = {lowest}
+    for corner in product((slice(0, 3), slice(-3, None)), repeat=3):
+        block = volume[corner]
+        value = float(block[tuple(0 if part.start == 0 else -1 for part in corner)])
+        outer = (np.take(block, 0 if part.start == 0 else -1, axis) for axis, part in enumerate(corner))
+        if value != highest and any(bool((square == value).all()) for square in outer):
+            found.add(value)
+    return sorted(found)
 
 
 def _border_region(same: NDArray[np.bool_], everywhere: bool) -> NDArray[np.bool_]:
-    """Return the solid parts of a mask that reach an edge of the image, or any face where ``everywhere`` says so.
+    """Return the solid parts of a mask that hold a corner of the image, or reach any face where ``everywhere`` says so.
 
     Solid: made up of squares of 3 x 3 voxels in any of the three planes, so that chance does not string voxels together. The
     result does not depend on the order of the axes.
@@ -209,13 +230,11 @@ def _border_region(same: NDArray[np.bool_], everywhere: bool) -> NDArray[np.bool
     if not count:
         return solid
     reached = np.zeros(count + 1, bool)
-    for axis in range(3):
-        for end in (0, -1):
-            face = labels.take(end, axis=axis)
-            if everywhere:
-                reached[np.unique(face)] = True
-            for line in (face[0], face[-1], face[:, 0], face[:, -1]):
-                reached[np.unique(line)] = True
+    ends = (0, -1)
+    reached[labels[np.ix_(ends, ends, ends)]] = True
+    if everywhere:
+        for axis in range(3):
+            reached[labels.take(ends, axis=axis)] = True
     reached[0] = False
     sizes = np.bincount(labels.ravel())
     reached &= sizes >= max(1.0, 0.1 * LEAST_SHARE * same.size)
@@ -223,14 +242,13 @@ def _border_region(same: NDArray[np.bool_], everywhere: bool) -> NDArray[np.bool
 
 
 def _constant_slices(volume: FloatArray, valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return which voxels with data lie in slices whose voxels with data are all equal."""
+    """Return which voxels with data lie in slices whose voxels with data are all equal, and nearly all there are."""
     empty = np.zeros(volume.shape, bool)
     low, high = (np.where(valid, volume, bound) for bound in (np.inf, -np.inf))
     for axis in range(3):
         others = tuple(a for a in range(3) if a != axis)
-        constant = (low.min(axis=others) == high.max(axis=others)) & (
-            valid.sum(axis=others) >= LEAST_IN_SLICE
-        )
+        enough = valid.sum(axis=others) >= max(LEAST_IN_SLICE, WHOLE * volume.size / volume.shape[axis])
+        constant = enough & (low.min(axis=others) == high.max(axis=others))
         np.moveaxis(empty, axis, 0)[constant] = True
     return empty & valid
 
@@ -238,20 +256,22 @@ def _constant_slices(volume: FloatArray, valid: NDArray[np.bool_]) -> NDArray[np
 def _overflown(values: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32] | None:
     """Return whole numbers above 32767 that were read as negative ones put right, or None where that is not plain.
 
-    Plain: both ends of the signed range are in use, and neighbours are much more alike afterwards.
+    Plain: all are whole, some are far below 0, and the jumps between neighbours vanish.
     """
     inside = values[valid]
     low, high = float(inside.min()), float(inside.max())
-    if not (-HALF_SHORT <= low < -HALF_SHORT / 2 and HALF_SHORT / 2 < high < HALF_SHORT):
+    if not (-HALF_SHORT <= low < -HALF_SHORT / 2 and 0 < high < HALF_SHORT):
         return None
     if not np.array_equal(inside, np.round(inside)):
         return None
     mended = np.where(valid & (values < 0), values + np.float32(SHORT), values)
-    return mended if _roughness(mended) < OVERFLOW_GAIN * _roughness(values) else None
+    before = _jumps(values)
+    return mended if before >= LEAST_JUMPS and _jumps(mended) < LEFT_JUMPS * before else None
 
 
-def _roughness(values: NDArray[np.float32]) -> float:
-    return sum(float(np.abs(np.diff(values, axis=axis)).mean(dtype=np.float64)) for axis in range(3))
+def _jumps(values: NDArray[np.float32]) -> int:
+    """Return how many neighbours differ by more than half of the range of 16 bits."""
+    return sum(int((np.abs(np.diff(values, axis=axis)) > HALF_SHORT).sum()) for axis in range(3))
 
 
 def _uniform_zero(inside: NDArray[np.float32]) -> tuple[float | None, str]:

@@ -19,14 +19,14 @@ SPACING = {"sagittal": (3, 1, 1), "axial": (0.5, 0.5, 5), "coronal": (1, 3, 1), 
 
 
 def write_scan(
-    path: Path, plane: str = "sagittal", low: float = 0, high: float = 200, **sidecar: object
+    path: Path, plane: str = "sagittal", low: float = 0, high: float = 200, slices: int = 8, **sidecar: object
 ) -> Path:
-    """Write an image from ``low`` to ``high`` mm along S, and its sidecar where fields are given."""
+    """Write an image from ``low`` to ``high`` mm along S, so many voxels wide, and its sidecar where fields are given."""
     spacing = SPACING[plane]
     count = round((high - low) / spacing[2])
     affine = oriented_affine("RAS", spacing)
     affine[2, 3] = low + spacing[2] / 2
-    image = nib.Nifti1Image(np.arange(4 * 4 * count).reshape(4, 4, count).astype(np.int16), affine)
+    image = nib.Nifti1Image(np.arange(slices * 8 * count).reshape(slices, 8, count).astype(np.int16), affine)
     image.set_qform(affine, 1)
     image.set_sform(affine, 1)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ from fakes_cord import GRIDS, centre_at, cord_mask, make_grid, rigid, save, scan
 from bids_app import space
 from bids_app.errors import BadImageError, CordError
 from bids_app.images import common_grid
-from bids_app.preprocess.crop import CropInput, make_crop
+from bids_app.preprocess.crop import CropInput, make_crop, merge_stations
 from bids_app.space import Grid
 
 
@@ -118,3 +118,51 @@ def test_bad_images_and_empty_masks_are_refused(tmp_path):
             save(tmp_path / "e.nii.gz", empty, grid), (CropInput(image, np.eye(4)),), tmp_path / "c.npz"
         )
     assert not (tmp_path / "c.npz").exists()
+
+
+def test_stations_are_merged_each_where_it_covers():
+    cord = np.zeros((48, 48, 10), np.float32)
+    cord[20:28, 20:28] = 1
+    upper, lower = np.zeros(cord.shape, bool), np.zeros(cord.shape, bool)
+    upper[..., 4:], lower[..., :6] = True, True
+    tissue = np.where(cord > 0, 100, 40).astype(np.float32)
+    # The lower station has another scale, as every series may; in the overlap a place is brighter in it.
+    first, second = np.where(upper, tissue, 0), np.where(lower, 3 * tissue, 0)
+    second[0, 0, 5] = 3 * 60
+    image, coverage = merge_stations([(first, upper), (second, lower)], cord)
+    assert coverage.all()
+    expected = tissue.copy()
+    expected[0, 0, 5] = (40 + 60) / 2
+    np.testing.assert_allclose(image, expected, rtol=1e-6)
+
+
+def test_where_no_station_covers_there_is_nothing():
+    cord = np.ones((48, 48, 4), np.float32)
+    one, other = np.zeros(cord.shape, bool), np.zeros(cord.shape, bool)
+    one[..., 0], other[..., 2] = True, True
+    image, coverage = merge_stations([(cord * one, one), (cord * other, other)], cord)
+    assert coverage.any(axis=(0, 1)).tolist() == [True, False, True, False]
+    assert not image[~coverage].any()
+    alone = merge_stations([(cord * one, one)], cord)
+    assert alone[1] is one
+
+
+def test_stations_of_one_sequence_make_one_row(tmp_path):
+    reference, mask = write(tmp_path, "a", make_grid("RAS", (1.0, 1.0, 1.0)))
+    paths = [
+        write(tmp_path, name, make_grid("LAS", (0.8, 0.8, 4.0), extent=(40, 40, 40), centre=(0, 0, z)), "T1")[
+            0
+        ]
+        for name, z in (("up", 25), ("down", -10))
+    ]
+    inputs = (CropInput(reference, np.eye(4), "T2Sag"), *(CropInput(path, np.eye(4), "T1") for path in paths))
+    assert make_crop(mask, inputs, tmp_path / "both.npz") == {}
+    make_crop(mask, inputs[:2], tmp_path / "up.npz")
+    both, up = np.load(tmp_path / "both.npz"), np.load(tmp_path / "up.npz")
+    assert both["images"].shape[0] == 2
+    span = both["coverage"][1].any(axis=(0, 1)).sum() * 0.5
+    assert span == pytest.approx(75, abs=1)
+    # Where only the first station covers, nothing has changed.
+    alone = up["coverage"][1] & (np.arange(up["cord"].shape[2]) > up["cord"].shape[2] - 40)
+    np.testing.assert_array_equal(both["images"][1][alone], up["images"][1][alone])
+    assert alone.any()

@@ -135,7 +135,8 @@ def test_describe_says_what_happens_to_every_image(runs: Path) -> None:
     for line in (
         f"  sub-01/anat/{reference}: T2Sag, sagittal; reference; network input",
         f"  sub-01/anat/sub-01_acq-sag_T1w.nii.gz: T1, sagittal; unit of {reference}; network input",
-        f"  sub-01/anat/sub-01_acq-sag_run-01_T2w.nii.gz: T2Sag, sagittal; unit of {reference}; masks only",
+        f"  sub-01/anat/sub-01_acq-sag_run-01_T2w.nii.gz: T2Sag, sagittal; unit of {reference}; "
+        f"masks only ({reference} is read instead, which shows more of the cord)",
         "  sub-01/anat/sub-01_FLAIR.nii.gz: not used: FLAIR is not a sequence that mscord uses",
         "  sub-01/anat/sub-01_acq-bad_T1w.nii.gz: not used: sub-01_acq-bad_T1w.nii.gz is empty (zero bytes)",
         "sub-02: 0 units",

@@ -54,6 +54,90 @@ def test_stir_by_name_is_checked_against_the_inversion_time(
     assert words is None or words in warnings[0]
 
 
+@pytest.mark.parametrize(
+    ("plane", "seconds", "sequence", "words"),
+    [
+        ("sagittal", 0.13, "STIR", "is taken for STIR: its sidecar gives an InversionTime of 0.13 s"),
+        ("axial", 0.26, "STIR", "is taken for STIR: its sidecar gives an InversionTime of 0.26 s"),
+        (
+            "sagittal",
+            0.12,
+            "T2Sag",
+            "taken for T2w without inversion, and its sidecar gives an InversionTime of 0.12 s",
+        ),
+        (
+            "axial",
+            220,
+            "T2Ax",
+            "taken for T2w without inversion, and its sidecar gives an InversionTime of 220 s",
+        ),
+        ("sagittal", "fast", "T2Sag", "gives an InversionTime of fast s"),
+        ("sagittal", 0, "T2Sag", None),
+    ],
+)
+def test_an_inversion_time_makes_a_t2w_a_stir(
+    root: Path, plane: str, seconds: object, sequence: str, words: str | None
+) -> None:
+    scan(root, "sub-01_T2w", plane, InversionTime=seconds)
+    discovery = found(root)
+    assert discovery.units[0].reference.sequence == sequence
+    warnings = messages(discovery, fatal=False)
+    assert len(warnings) == (0 if words is None else 1)
+    assert words is None or words in warnings[0]
+
+
+def test_inversion_times_of_other_sequences_change_nothing(root: Path) -> None:
+    scan(root, "sub-01_T1w", InversionTime=0.2)
+    scan(root, "sub-01_acq-psir_T2w", InversionTime=0.2)
+    discovery = found(root)
+    assert sorted(image.sequence for image in discovery.units[0].inputs) == ["PSIR", "T1"]
+    assert discovery.problems == ()
+
+
+def test_megre_is_t2star(root: Path) -> None:
+    scan(root, "sub-01_echo-1_MEGRE", "axial")
+    discovery = found(root)
+    assert discovery.units[0].reference.sequence == "T2starAx"
+    assert discovery.problems == ()
+
+
+@pytest.mark.parametrize(
+    ("suffix", "meant"),
+    [("t2w", "T2w"), ("T2W", "T2w"), ("T2", "T2w"), ("unit1", "UNIT1"), ("megre", "MEGRE")],
+)
+def test_a_misspelt_suffix_is_said_to_be_just_that(root: Path, suffix: str, meant: str) -> None:
+    scan(root, f"sub-01_{suffix}", "axial")
+    discovery = found(root)
+    reason = f"{suffix} is not a suffix of BIDS; is it {meant}?"
+    assert reasons(discovery) == {f"sub-01_{suffix}": reason}
+    (warning,) = messages(discovery, fatal=False)
+    assert reason in warning
+    assert "Rename it" in warning
+
+
+@pytest.mark.parametrize(
+    ("ending", "right"), [(".NII.GZ", ".nii.gz"), (".nii.GZ", ".nii.gz"), (".NII", ".nii")]
+)
+def test_a_misspelt_ending_is_said_to_be_just_that(root: Path, ending: str, right: str) -> None:
+    scan(root, "sub-01_T2w")
+    write_scan(root / "sub-01/anat/sub-01_T1w.nii.gz").rename(root / f"sub-01/anat/sub-01_T1w{ending}")
+    discovery = found(root)
+    assert [image.stem for image in discovery.units[0].images] == ["sub-01_T2w"]
+    (unused,) = discovery.unused
+    assert unused.path.name == f"sub-01_T1w{ending}"
+    assert unused.reason == f"its name ends in {ending}, which is to be spelt {right}"
+    (warning,) = messages(discovery, fatal=False)
+    assert unused.reason in warning
+
+
+def test_a_participant_of_misspelt_endings_alone_fails_with_that_reason(root: Path) -> None:
+    write_scan(root / "sub-01/anat/sub-01_T2w.nii.gz").rename(root / "sub-01/anat/sub-01_T2w.NII.GZ")
+    discovery = found(root)
+    assert discovery.participants_without_units() == ("01",)
+    assert "is to be spelt .nii.gz" in discovery.unused[0].reason
+    assert messages(discovery, fatal=True) == []
+
+
 def test_a_suffix_that_bids_lacks_is_read_with_a_warning(root: Path) -> None:
     scan(root, "sub-01_STIR", InversionTime=0.2)
     scan(root, "sub-01_T2star", "axial")

@@ -27,7 +27,7 @@ ROOT = Path(__file__).parent.parent
         ("t2_stir.nii", "acq-stir_T2w"),
         ("p1_MP2RAGE.nii.gz", "UNIT1"),
         ("p1_UNIT1.nii.gz", "UNIT1"),
-        ("p1_PSIR.nii.gz", None),
+        ("p1_PSIR.nii.gz", "acq-psir_T1w"),
         ("p1_T2_lesions-mask.nii.gz", None),
         ("p1_T2_seg.nii.gz", None),
         ("p1_localiser.nii.gz", None),
@@ -41,7 +41,7 @@ def test_names_of_images(name, kind):
 def case(tmp_path):
     folder = tmp_path / "p07"
     folder.mkdir()
-    for name in ("p07_T2", "p07_STIR", "p07_PSIR"):
+    for name in ("p07_T2", "p07_STIR", "p07_PSIR", "p07_FLAIR"):
         nib.save(nib.Nifti1Image(np.ones((4, 4, 4), np.float32), np.eye(4)), folder / f"{name}.nii.gz")
     return folder
 
@@ -55,7 +55,7 @@ def app(monkeypatch):
         calls.append(arguments)
         dataset, derivatives = Path(arguments[0]), Path(arguments[1])
         assert sorted(path.name for path in dataset.rglob("*.nii.gz")) == [
-            "sub-case_T2w.nii.gz", "sub-case_acq-stir_T2w.nii.gz",
+            "sub-case_T2w.nii.gz", "sub-case_acq-psir_T1w.nii.gz", "sub-case_acq-stir_T2w.nii.gz",
         ]  # fmt: skip
         anat = derivatives / "sub-case" / "anat"
         anat.mkdir(parents=True)
@@ -79,7 +79,7 @@ def test_case_to_instances_and_table(case, app, tmp_path, caplog):
     image = nib.load(tmp_path / "out/p07.nii.gz")
     assert set(np.unique(image.get_fdata())) == {0, 1}
     assert app[0][3:] == ["--device", "cpu"]
-    assert "p07_PSIR.nii.gz is not used" in caplog.text
+    assert "p07_FLAIR.nii.gz is not used" in caplog.text
 
 
 def test_zip_in_archive_out(case, app, tmp_path):

@@ -35,6 +35,7 @@ from bids_app.report.bundle import script_hash
 from bids_app.report.choose import choose_slices
 from bids_app.report.draw import CORD_COLOUR, LESION_COLOUR, draw_pair
 from bids_app.report.pictures import pictures_per_unit
+from bids_app.signal import read_signal
 
 CENTRE = np.array([4.0, -12.0, 30.0])
 #: One lesion to the left, behind the middle, and high up.
@@ -88,7 +89,11 @@ def segmented(folder: Path, paths: list[Path], mask: Path, lesions=(), **changes
     bend = np.round(2 * np.sin(np.arange(common.shape[2]) / 15))
     starts = space.crop_starts(np.stack([middle[0] + bend, middle[1] - bend], axis=1))
     here = np.eye(4)
-    crops = [resample.to_crop(*images.read_volume(image.path), starts, common, here) for image in inputs]
+    signals = [read_signal(image.path) for image in inputs]
+    crops = [
+        resample.to_crop(found.values, grid, starts, common, here, valid=found.valid)
+        for found, grid in signals
+    ]
     cord, _ = resample.to_crop(*images.read_volume(mask), starts, common, here)
     points = common.to_mm(space.crop_index(starts).astype(float)) - CENTRE
     instances = np.zeros(cord.shape, np.int32)
@@ -123,6 +128,8 @@ def segmented(folder: Path, paths: list[Path], mask: Path, lesions=(), **changes
         Operating(0.5, 3.0),
         {"name": "tiny", "sha256": "ab12"},
         {"segment": 1.25},
+        48.0,
+        48.0,
     )
 
 
@@ -330,7 +337,7 @@ def test_no_lesion(tmp_path):
     page = read(write_report("01", [segmented(tmp_path, [path], mask)], discovery_of(), run_of(tmp_path)))
     assert "No lesion. 1 of 1 unit done." in page.text
     assert (
-        "No lesion was found (nothing reached a probability of 0.5, 0.5 on average, and a volume of 3 mm³)."
+        "No lesion was found in 48 mm of cord (nothing reached a probability of 0.5, 0.5 on average, and a volume of 3 mm³)."
         in page.text
     )
     (strip,) = page.pictures

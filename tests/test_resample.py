@@ -196,6 +196,20 @@ def test_coverage_ends_at_the_edges_of_the_voxels():
     assert np.array_equal(coverage.all(axis=(0, 1)), (z >= 3) & (z <= 11))
 
 
+def test_nothing_comes_from_voxels_without_data():
+    common = Grid((48, 48, 40), np.diag([0.5, 0.5, 0.5, 1.0]))
+    starts = np.zeros((40, 2), np.int64)
+    grid = Grid((24, 24, 20), np.diag([1.0, 1.0, 1.0, 1.0]))
+    valid = np.ones(grid.shape, bool)
+    valid[..., 10:] = False
+    volume = np.where(valid, np.float32(7), np.float32(0))
+    sampled, coverage = resample.to_crop(volume, grid, starts, common, np.eye(4), valid=valid)
+    # Data up to the edge of the tenth slice, at 9.5 mm, and of one value up to there.
+    assert np.array_equal(coverage.any(axis=(0, 1)), np.arange(40) * 0.5 <= 9.5)
+    assert np.allclose(sampled[coverage], 7)
+    assert not sampled[~coverage].any()
+
+
 def test_normalisation_sees_covered_voxels_only():
     image = np.array([1.0, 2.0, 3.0, 1000.0])
     covered = np.array([True, True, True, False])
@@ -219,10 +233,10 @@ def test_signal_is_taken_relative_to_the_cord():
     image[4, 4, 4] = 130
     covered = np.ones(image.shape, bool)
     covered[0] = False
-    for offset in (0.0, -400.0):
-        # With negative values the lowest one is taken for zero signal; here that is a voxel of its own.
-        image[9, 9, 9] = 0.0
-        relative = space.relative_to_cord(image + offset, covered, cord)
+    # One voxel far below all others changes nothing beside itself.
+    for stray in (0.0, -400.0):
+        image[9, 9, 9] = stray
+        relative = space.relative_to_cord(image, covered, cord)
         assert relative[4, 4, 4] == pytest.approx(0.3, abs=1e-6)
         assert relative[5, 5, 5] == pytest.approx(0)
         assert relative[9, 0, 0] == pytest.approx(2)

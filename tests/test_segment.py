@@ -34,7 +34,7 @@ def crop() -> Crop:
     cover[1, ..., 40:] = False
     cord = np.zeros((48, 48, LENGTH), np.float32)
     cord[16:32, 18:30] = 1
-    images = np.random.default_rng(0).normal(size=cover.shape).astype(np.float32) * cover
+    images = np.random.default_rng(0).normal(5, 1, cover.shape).astype(np.float32) * cover
     grid = space.Grid((200, 200, LENGTH), np.diag([-0.5, 0.5, 0.5, 1.0]))
     return Crop(images, cover, cord, starts, grid, ("T2Sag", "T2starAx"))
 

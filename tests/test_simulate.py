@@ -11,7 +11,7 @@ import torch
 from bids_app import images
 from bids_app.sequences import SLOTS
 from bids_app.simulate import command, scan, tissue
-from bids_app.simulate.anatomy import draw_anatomy, draw_grey_form, grey_matter
+from bids_app.simulate.anatomy import MEDULLA_MM, draw_anatomy, draw_grey_form, grey_matter
 from bids_app.simulate.block import make_block
 from bids_app.simulate.cohorts import walsh2024
 from bids_app.simulate.command import _spread
@@ -168,7 +168,15 @@ def test_cohort_has_the_numbers_of_the_poster():
     members = walsh2024()
     assert len(members) == 247
     counts = {name: sum(name in member.sequences for member in members) for name in SLOTS}
-    assert counts == {"T2Sag": 247, "STIR": 137, "T2starAx": 119, "T1": 63, "T2Ax": 52, "MP2RAGE": 36}
+    assert counts == {
+        "T2Sag": 247,
+        "STIR": 137,
+        "T2starAx": 119,
+        "T1": 63,
+        "T2Ax": 52,
+        "MP2RAGE": 36,
+        "PSIR": 0,
+    }
     for member in members:
         assert list(member.sequences) == sorted(set(member.sequences), key=SLOTS.index)
     some = _spread(members, 5)
@@ -201,7 +209,13 @@ def test_command_writes_a_dataset_with_truth(tmp_path):
 
 def test_signal_differs_by_slice_and_fades_at_the_ends():
     protocol = replace(
-        draw_protocol(Draw(0), "T2starAx"), gains=0.05, fading=0.3, fading_mm=4.0, tilt=0.0, roll=0.0
+        draw_protocol(Draw(0), "T2starAx"),
+        gains=0.05,
+        fading=0.3,
+        fading_mm=4.0,
+        tilt=0.0,
+        roll=0.0,
+        coil=0.0,
     )
     stack = stack_over(protocol, torch.tensor([-10.0, -10.0, -60.0]), torch.tensor([10.0, 10.0, 60.0]))
     faded = scan._gains(Draw(1), replace(protocol, gains=0.0), stack)
@@ -213,6 +227,30 @@ def test_signal_differs_by_slice_and_fades_at_the_ends():
     assert 0.02 < float(gains.log().std()) < 0.1
     still = scan._gains(Draw(1), replace(protocol, gains=0.0, fading=0.0), stack)
     assert bool((still == 1).all())
+
+
+def test_signal_falls_where_the_coil_ends():
+    protocol = replace(
+        draw_protocol(Draw(0), "T2Sag"), gains=0.0, fading=0.0, tilt=0.0, roll=0.0, coil=0.9, coil_mm=8.0
+    )
+    stack = stack_over(protocol, torch.tensor([-10.0, -10.0, -60.0]), torch.tensor([10.0, 10.0, 60.0]))
+    lowest = [float(scan._gains(Draw(seed), protocol, stack).min()) for seed in range(20)]
+    assert min(lowest) < 0.15
+    assert max(lowest) > 0.9
+
+
+def test_above_the_foramen_magnum_the_cord_becomes_the_medulla():
+    body = draw_anatomy(Draw(3), -40, 60, 1.5)
+    points = body.centre(torch.tensor([body.top - 30, body.top + 15]))
+    z = torch.tensor([body.top - 30, body.top + 15])
+    local = body.local(torch.cat([points, z[:, None]], dim=1))
+    assert local.medulla[0] < 0.01
+    assert local.medulla[1] > 0.9
+    assert bool((local.cord > 0.9).all())
+    assert local.half_rl[1] > local.half_rl[0]
+    # It never ends in fluid: the cord goes on to the pons, the canal no further.
+    assert MEDULLA_MM[0] <= body.upper - body.top <= MEDULLA_MM[1]
+    assert float(grey_matter(local)[1]) < 0.1
 
 
 def test_a_lesion_is_never_against_its_sign_in_grey_matter():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from bids_app.errors import EnvironmentFault
+from bids_app.errors import EnvironmentFault, UsageError
 from bids_app.model.network import NetworkConfig
 from bids_app.sequences import SLOTS
 from bids_app.simulate.draw import Draw
@@ -247,3 +247,20 @@ def test_where_nothing_is_quiet_the_quietest_is_chosen():
     one, several = pick(maps)
     assert one.false_per_sample == several.false_per_sample == 0.5
     assert one.counts.missed == several.counts.missed == 0
+
+
+def test_a_ring_of_another_kind_is_refused(tmp_path):
+    with filled(Ring(tmp_path, 4, 1, "cords"), tiny_patch, enough=1):
+        pass
+    with (
+        pytest.raises(UsageError, match="holds samples for cords, not for lesions"),
+        filled(Ring(tmp_path, 4, 1, "lesions"), tiny_patch),
+    ):
+        pass
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path):
+    config = TrainConfig(NetworkConfig(6, (4, 8), OUTPUTS), 4, batch=2)
+    train(config, TINY, tmp_path, stop_at=1)
+    with pytest.raises(UsageError, match="another network"):
+        train(replace(config, network=NetworkConfig(6, (4, 12), OUTPUTS)), TINY, tmp_path)

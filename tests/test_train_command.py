@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -48,7 +50,7 @@ def test_a_run_leaves_weights_card_log_and_plot(tmp_path):
     assert 0 < weights.card.record["operating_point"]["threshold"] < 1
     assert len(losses(tmp_path)) == 3
     assert (tmp_path / "loss.png").stat().st_size > 1000
-    other = call(tmp_path, "--steps", 3, "--method", "t2sag-baseline")
+    other = call(tmp_path, "--steps", 3, "--method", "pretrained-encoders")
     assert other.returncode == 2
     assert "another network" in other.stderr
 
@@ -228,3 +230,23 @@ def test_several_processes_do_not_prepare_a_dataset_together(dataset, tmp_path, 
     assert command.main([str(tmp_path), "--bids", str(dataset)]) == 2
     assert "--prepare-only" in caplog.text
     assert not list(tmp_path.iterdir())
+
+
+def test_a_lesion_mask_on_another_grid_is_left_out_in_words(dataset, tmp_path, caplog):
+    labels = tmp_path / "labels"
+    shutil.copytree(dataset / "derivatives/labels", labels)
+    for path in labels.rglob("sub-01*.nii.gz"):
+        mask = nib.load(path)
+        nib.save(nib.Nifti1Image(np.asarray(mask.dataobj)[:-1], mask.affine), path)
+    assert prepare_dataset(dataset, labels, tmp_path / "crops") == 1
+    assert "is not on the grid of sub-01_acq-sag_T2w.nii.gz" in caplog.text
+
+
+def test_crops_without_any_lesion_teach_nothing_alone(crops, tmp_path):
+    folder = tmp_path / "crops"
+    folder.mkdir()
+    for path in crops.glob("sub-02*"):
+        shutil.copy(path, folder)
+    done = call(tmp_path / "run", "--steps", 2, "--crops", folder, "--simulated", 0, "--validation-share", 0)
+    assert done.returncode == 2
+    assert "nothing to learn from" in done.stderr

@@ -13,6 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
 
+import nibabel as nib
 import numpy as np
 import pytest
 from fakes_cord import cord_mask, make_grid, save, scan
@@ -150,21 +151,116 @@ def test_an_image_without_a_cord_is_dropped_in_words(neck, tmp_path):
     assert set(prepared.alignments) == {neck[0][0].path}
 
 
-def test_bad_further_images_are_dropped_and_a_bad_reference_fails(neck, tmp_path):
-    request = request_of(neck, tmp_path)
+def test_bad_further_images_are_dropped(neck, tmp_path):
+    request = request_of(neck, tmp_path, others=0)
     axial = neck[1][0].path
     axial.write_bytes(axial.read_bytes()[:3000])
     prepared = prepare(request)
     assert "damaged" in prepared.dropped[axial]
-    reference = neck[0][0].path
-    reference.write_bytes(b"")
+    assert prepared.sequences == ("T2Sag",)
+    assert prepared.unit is request.unit
+
+
+def spoil(fault, image, mask):
+    """Make an image of no use, though its header is fine; return words of the reason."""
+    array = np.asarray(nib.load(image.path).dataobj).copy()
+    if fault == "nan":
+        array[cord_mask(image.grid)] = np.nan
+    if fault == "constant":
+        array[:] = 7
+    save(image.path, array, image.grid)
+    if fault == "cut":
+        image.path.write_bytes(image.path.read_bytes()[:3000])
+    if fault == "no cord":
+        save(mask, np.zeros(image.grid.shape, bool), image.grid)
+    return {
+        "nan": "NaN",
+        "constant": "every voxel has the value 7",
+        "cut": "damaged",
+        "no cord": "No spinal cord",
+    }[fault]
+
+
+@pytest.mark.parametrize("fault", ["nan", "constant", "cut", "no cord"])
+def test_a_reference_of_no_use_gives_way_to_the_next_image(neck, tmp_path, fault):
+    reference, axial, other = (image for image, _ in neck)
+    request = request_of(neck, tmp_path)
+    words = spoil(fault, *neck[0])
+    prepared = prepare(request)
+    # Of the two axial images that with the thinner slices leads.
+    assert prepared.unit.reference is other
+    assert (prepared.unit.name, prepared.unit.planned) == (other.stem, reference.stem)
+    assert prepared.sequences == ("T2starAx",)
+    assert set(prepared.dropped) == {reference.path}
+    assert words in prepared.dropped[reference.path]
+    assert {path: one.method == "identity" for path, one in prepared.alignments.items()} == {
+        axial.path: False,
+        other.path: True,
+    }
+    assert prepared.grid.shape == common_grid(other.grid).shape
+    assert np.load(prepared.crop)["images"].shape[:1] == (1,)
+    assert reference.path in [image.path for image in prepared.unit.images]
+    # What is there is taken from there, also of a unit with another reference.
+    first = stamps(prepared)
+    assert stamps(prepare(request)) == first
+
+
+def test_an_input_of_no_use_gives_way_to_another_of_its_sequence(neck, tmp_path):
+    request = request_of(neck, tmp_path)
+    axial, other = neck[1][0], neck[2][0]
+    save(request.cord_masks[axial.path], np.zeros(axial.grid.shape, bool), axial.grid)
+    prepared = prepare(request)
+    assert prepared.sequences == ("T2Sag", "T2starAx")
+    assert prepared.unit.inputs == (neck[0][0], other)
+    assert set(prepared.dropped) == {axial.path}
+    assert prepared.unit.name == prepared.unit.planned == neck[0][0].stem
+
+
+def test_a_unit_fails_when_no_image_is_left(neck, tmp_path):
+    request = request_of(neck, tmp_path)
+    for image, _ in neck:
+        image.path.write_bytes(b"")
     with pytest.raises(BadImageError) as caught:
         prepare(request)
-    assert caught.value.message == f"{reference.name} is empty (zero bytes)."
+    for image, _ in neck:
+        assert f"{image.path.name} is empty (zero bytes)." in caught.value.message
+    assert caught.value.message.startswith("No image of sub-01_acq-sag_T2w can be used: ")
+
+
+def test_an_image_that_leads_elsewhere_does_not_lead_here(neck, tmp_path):
+    request = request_of(neck, tmp_path)
+    spoil("constant", *neck[0])
+    prepared = prepare(replace(request, taken=(neck[2][0].path,)))
+    assert prepared.unit.reference is neck[1][0]
+    both = replace(request, taken=(neck[1][0].path, neck[2][0].path))
+    with pytest.raises(BadImageError, match="every voxel has the value 7"):
+        prepare(both)
+
+
+def test_stations_feed_one_encoder_each_where_it_covers(neck, tmp_path):
+    reference, stations = neck[0][0], []
+    masks = {reference.path: neck[0][1]}
+    for number, centre in ((1, 14.0), (2, -14.0)):
+        grid = make_grid("LAS", (1.0, 1.0, 4.0), 0.0, (30, 32, 32), centre=(0, 0, centre))
+        path = save(tmp_path / "input" / f"sub-01_chunk-{number}_T2starw.nii.gz", scan(grid, "T1"), grid)
+        masks[path] = save(tmp_path / "masks" / path.name, cord_mask(grid), grid)
+        own = read_grid(path)
+        stations.append(
+            Image(path, "01", None, {"chunk": str(number)}, "T2starw", "T2starAx", plane_of(own), own)
+        )
+    unit = Unit(reference, (reference, *stations))
+    prepared = prepare(PrepareRequest(unit, tmp_path / "work", "builtin", masks, {}, "builtin 0.1"))
+    assert prepared.sequences == ("T2Sag", "T2starAx")
+    assert set(prepared.alignments) == {reference.path, *(image.path for image in stations)}
+    with np.load(prepared.crop) as crop:
+        covered = crop["coverage"][1].mean(axis=(0, 1)) > 0.25
+        assert crop["images"].shape[0] == 2
+    # 60 mm, of which either station alone has 32.
+    assert covered.sum() * 0.5 > 54
 
 
 def test_a_reference_without_a_cord_fails_with_the_plain_sentence(neck, tmp_path):
-    request = request_of(neck, tmp_path)
+    request = request_of(neck, tmp_path, inputs=1, others=0)
     save(request.cord_masks[neck[0][0].path], np.zeros(neck[0][0].grid.shape, bool), neck[0][0].grid)
     for _ in range(2):
         with pytest.raises(CordError) as caught:
@@ -201,6 +297,55 @@ def test_an_input_beside_the_reference_is_dropped(neck, tmp_path):
     assert "does not overlap the reference" in prepared.dropped[axial.path]
     assert prepared.sequences == ("T2Sag",)
     assert axial.path not in prepared.alignments
+
+
+def with_voxels(image, change):
+    """Change the voxels of an image in place of the file."""
+    volume = scan(image.grid, "T2")
+    change(volume)
+    save(image.path, volume, image.grid)
+
+
+def test_no_numbers_beside_the_cord_are_told_and_cost_nothing(neck, tmp_path):
+    reference = neck[0][0]
+    plain = np.load(prepare(request_of(neck, tmp_path / "plain")).crop)
+
+    def corner(volume):
+        volume[:4, :20, :3] = np.nan
+
+    with_voxels(reference, corner)
+    prepared = prepare(request_of(neck, tmp_path))
+    assert "of the image are no numbers" in prepared.doubts[reference.path]
+    assert "no numbers" not in "".join(
+        text for path, text in prepared.doubts.items() if path != reference.path
+    )
+    crop = np.load(prepared.crop)
+    assert np.isfinite(crop["images"]).all()
+    both = crop["coverage"][0] & plain["coverage"][0]
+    assert (crop["images"][0] == plain["images"][0])[both].mean() > 0.995
+
+
+def test_no_numbers_in_the_cord_cost_the_image_in_words(neck, tmp_path):
+    for image, _ in neck[:2]:
+        with_voxels(image, lambda volume, grid=image.grid: volume.__setitem__(cord_mask(grid), np.nan))
+    with pytest.raises(BadImageError, match="around its cord are no numbers"):
+        prepare(request_of(neck, tmp_path))
+    with_voxels(neck[0][0], lambda volume: None)
+    prepared = prepare(request_of(neck, tmp_path))
+    assert "around its cord are no numbers" in prepared.dropped[neck[1][0].path]
+
+
+def test_a_uniform_image_has_one_zero_however_it_is_written(neck, tmp_path):
+    reference = replace(neck[0][0], suffix="UNIT1", sequence="MP2RAGE")
+    neck[0] = reference, neck[0][1]
+    plain = scan(reference.grid, "T2")
+    level = np.round(4095 * np.clip(plain / plain.max(), 0, 1))
+    crops = []
+    for number, values in enumerate((level, level / 4095 - 0.5, 2 * level - 4095)):
+        save(reference.path, values.astype(np.float32), reference.grid)
+        crops.append(np.load(prepare(request_of(neck, tmp_path / str(number), 1, 0)).crop)["images"][0])
+    np.testing.assert_allclose(crops[1] * 4095, crops[0], atol=0.01)
+    np.testing.assert_allclose(crops[2] / 2, crops[0], atol=0.01)
 
 
 def test_a_full_disk_is_said_so(neck, tmp_path, monkeypatch):

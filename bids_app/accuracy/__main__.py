@@ -18,7 +18,6 @@ from ..cards import SHIPPED, localiser_version
 from ..localise import Localiser
 from ..segment import Segmenter
 from . import cords, lines, painted
-from .alone import comparison
 from .frozen import frozen_scores
 from .lines import Line
 from .scans import LESION_FREE, PAIRS, Found, find_cord, raw_scans
@@ -45,8 +44,6 @@ def main(argv: list[str] | None = None) -> int:
     say(["", *lines.printed(table.lines)])
     if options.participants:
         say(report(segmenter, options.participants, options.workers))
-    if options.alone:
-        say(comparison(options.alone))
     return 0
 
 
@@ -71,12 +68,6 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--table", type=Path, help="also write the lines of the table here (.tsv)")
     result.add_argument(
         "--participants", type=int, default=PARTICIPANTS, help="simulated participants; 0: none"
-    )
-    result.add_argument(
-        "--alone",
-        type=Path,
-        metavar="SCORES",
-        help="table of python -m bids_app.accuracy.alone, to be printed, too",
     )
     result.add_argument("--workers", type=int, default=2, help="processes that simulate")
     return result

@@ -22,13 +22,14 @@ def main(argv: list[str] | None = None) -> int:
     import torch
 
     import bids_app
-    from bids_app.simulate.patches import PRESENCE, make_patch
-    from bids_app.train.samples import Kept  # type: ignore[attr-defined]  # that version's
 
     found = Path(str(bids_app.__file__)).resolve().parent
     if bids_app.__version__ != VERSION or found == Path(__file__).resolve().parents[1]:
         sys.stderr.write(f"{found} is not the code of version {VERSION}: put that in front (make frozen)\n")
         return 2
+    from bids_app.simulate.patches import PRESENCE, make_patch
+    from bids_app.train.samples import Kept  # type: ignore[attr-defined]  # that version's
+
     torch.set_num_threads(1)
     options.folder.mkdir(parents=True, exist_ok=True)
     make = Kept(lambda seed: make_patch(seed, presence=PRESENCE), options.folder)

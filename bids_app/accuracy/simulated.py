@@ -43,7 +43,7 @@ ABOUT = (
 
 @dataclass(frozen=True, eq=False)
 class Participant:
-    """A simulated participant in the common space: all six sequences, and the lesions that any of them shows."""
+    """A simulated participant in the common space: all sequences, and the lesions that any of them shows."""
 
     crop: Crop
     lesion: NDArray[np.bool_]
@@ -106,7 +106,7 @@ def report(segmenter: Segmenter, count: int, workers: int) -> Iterator[str]:
     )
     table = {names: score(people, names, segmenter) for names in SUBSETS}
     for names, scores in table.items():
-        yield row("+".join(names) if names != SLOTS else "all six", scores, ill)
+        yield row("+".join(names) if names != SLOTS else "all", scores, ill)
     yield from _non_inferior(table, ill)
 
 

@@ -61,7 +61,14 @@ def _parts(image: Image, units: Iterable[Unit]) -> Iterator[str]:
         if image is unit.reference:
             yield "reference; network input"
         elif image in unit.images:
-            role = "network input" if image in unit.inputs else "masks only"
+            reason = unit.reasons.get(image.path)
+            role = (
+                "network input"
+                if image in unit.inputs
+                else f"masks only ({reason})"
+                if reason
+                else "masks only"
+            )
             yield f"unit of {unit.reference.path.name}; {role}"
 
 

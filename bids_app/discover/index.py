@@ -23,7 +23,7 @@ from ..errors import NothingToDoError, UsageError
 from ..options import Options
 from ..records import Problem
 from . import database
-from .names import SUFFIXES, is_nifti
+from .names import SUFFIXES, meant_as_nifti
 from .places import check_input
 from .sidecars import bad_json_files
 
@@ -46,7 +46,7 @@ class Index:
     participants : tuple of str
         Chosen labels, sorted.
     images : tuple of Path
-        Their NIfTI files, sorted; broken links are among them.
+        Their NIfTI files, sorted; broken links and misspelt endings are among them.
     problems : tuple of Problem
     metadata : callable
         Sidecar fields of an image, inherited ones included; only for suffixes of the table of sequences.
@@ -88,7 +88,7 @@ def index(options: Options) -> Index:
         found = [Path(path).relative_to(base) for path in layout.get_files()]
     else:
         found = [path for label in labels for path in database.files_of(layout, root, label)]
-    images = [path for path in found if is_nifti(path)]
+    images = [path for path in found if meant_as_nifti(path)]
     if sessions:
         images = [path for path in images if path.parts[1].startswith("ses-") and chosen(path)]
     problems += _without_images(labels, images, sessions, {p.participant for p in problems if p.fatal})

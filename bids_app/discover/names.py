@@ -36,6 +36,9 @@ DERIVED: frozenset[str] = frozenset(
 #: Suffixes that the table of sequences knows.
 SUFFIXES: tuple[str, ...] = tuple(sorted({suffix for row in SEQUENCES for suffix in row.suffixes}))
 
+_SHORT = {long: short for short, long in LONG_NAMES.items()}
+#: Words for the quick survey before the scans.
+_LOCALISER = re.compile("(?i:locali[sz]er|scout|survey|pilot|(?:three|3)plane)|(?:^loc|Loc)(?![a-z])")
 _LABEL = r"[A-Za-z0-9+]+"
 _NAME = re.compile(rf"((?:[a-z]+-{_LABEL}_)+)({_LABEL})")
 
@@ -62,6 +65,36 @@ class Name:
 def is_nifti(path: Path) -> bool:
     """Tell whether a file is a NIfTI image by its name."""
     return path.name.endswith((".nii", ".nii.gz"))
+
+
+def meant_as_nifti(path: Path) -> bool:
+    """Tell whether a file is a NIfTI image by its name, however the ending is spelt (``.NII.GZ``)."""
+    return is_nifti(path.with_name(path.name.lower()))
+
+
+def misspelt_ending(path: Path) -> str:
+    """Say how the ending of an image is misspelt; empty where it is not."""
+    if is_nifti(path):
+        return ""
+    right = ".nii.gz" if path.name.lower().endswith(".gz") else ".nii"
+    return f"its name ends in {path.name[-len(right) :]}, which is to be spelt {right}"
+
+
+def meant_suffix(suffix: str) -> str:
+    """Return the suffix of the table that another spelling of it may stand for (``t2w``, ``T2``); empty where none does."""
+    spelt = suffix.lower()
+    return next(
+        (known for known in SUFFIXES if spelt in (known.lower(), known.lower().removesuffix("w"))), ""
+    )
+
+
+def localiser_word(name: Name) -> str:
+    """Return the part of a name that says localiser; empty where none does."""
+    parts = {
+        **{f"{_SHORT.get(key, key)}-{value}": value for key, value in name.entities.items()},
+        name.suffix: name.suffix,
+    }
+    return next((part for part, value in parts.items() if _LOCALISER.search(value)), "")
 
 
 def parse(filename: str) -> Name | None:

@@ -29,14 +29,14 @@ def prepare(request: PrepareRequest) -> Prepared:
     -------
     Prepared
         Images without a plausible cord, unreadable images and images that do not overlap the reference are in
-        ``dropped``.
+        ``dropped``. Where the reference is among them, the next image leads: see `leading.without`.
 
     Raises
     ------
-    CordError
-        The reference shows no plausible cord.
+    CordError, BadImageError
+        No image can lead: none shows a plausible cord, or can be read.
     UnitError
-        The reference cannot be used, or a step failed on it.
+        A step failed on the reference.
     EnvironmentFault
         SCT was asked for and is not there, or the work folder is full or cannot be written to.
     """

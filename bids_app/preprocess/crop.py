@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from ..space import FloatArray
 
 #: An input that covers less of the crop than this is of no use to the network.
 MIN_COVERED_MM, MIN_COVERED_FRACTION = 10.0, 0.02
+#: An image in the crop and where it has data, shape (48, 48, N) each.
+_Sampled = tuple[NDArray[np.float32], NDArray[np.bool_]]
 #: A slice of the crop counts as covered from this fraction of its voxels.
 _SLICE_FRACTION = 0.25
 
@@ -52,7 +54,8 @@ def make_crop(
     Returns
     -------
     dict of Path to str
-        Inputs that do not overlap the crop, with the reason; S counts the others, in the order given.
+        Inputs that do not overlap the crop, with the reason. S counts the sequences of the others, in the order given:
+        inputs of one sequence are stations, and make one image, see `merge_stations`.
 
     Raises
     ------
@@ -65,7 +68,8 @@ def make_crop(
     common = common_grid(read_grid(inputs[0].path))
     starts = space.crop_starts(cord.crop_centres(mask, grid, common))
     inside, _ = resample.to_crop((mask > 0).astype(np.float32), grid, starts, common, np.eye(4))
-    images, coverages, dropped = [], [], {}
+    rows: dict[str, list[_Sampled]] = {}
+    dropped = {}
     for number, item in enumerate(inputs):
         found, own = read_signal(item.path, item.sequence)
         sampled, coverage = resample.to_crop(
@@ -75,8 +79,9 @@ def make_crop(
         if reason and number > 0:
             dropped[item.path] = reason
             continue
-        images.append(_upright(sampled, coverage, inside) if item.sequence == PSIR else sampled)
-        coverages.append(coverage)
+        image = _upright(sampled, coverage, inside) if item.sequence == PSIR else sampled
+        rows.setdefault(item.sequence or str(item.path), []).append((image, coverage))
+    merged = [merge_stations(stations, inside) for stations in rows.values()]
     levels = np.zeros(len(starts), np.uint8)
     if labels is not None:
         values, own = read_labels(labels)
@@ -86,14 +91,48 @@ def make_crop(
     _save(
         output,
         {
-            "images": np.stack(images),
-            "coverage": np.stack(coverages),
+            "images": np.stack([image for image, _ in merged]),
+            "coverage": np.stack([coverage for _, coverage in merged]),
             "cord": inside,
             "starts": starts,
             "levels": levels,
         },
     )
     return dropped
+
+
+def merge_stations(stations: Sequence[_Sampled], cord: NDArray[np.float32]) -> _Sampled:
+    """Make one image of the stations of a sequence: each where it covers, the mean where several do.
+
+    Parameters
+    ----------
+    stations : sequence of (image, coverage)
+        Arrays of shape (48, 48, N), the most important one first.
+    cord : array, shape (48, 48, N)
+
+    Returns
+    -------
+    image, coverage : arrays, shape (48, 48, N)
+        On the scale of the first station: scanners scale each series on its own, so the others are brought to the same median
+        of the cord.
+    """
+    if len(stations) == 1:
+        return stations[0]
+    first = _cord_median(*stations[0], cord)
+    total = np.zeros(cord.shape, np.float32)
+    count = np.zeros(cord.shape, np.float32)
+    for image, coverage in stations:
+        own = _cord_median(image, coverage, cord)
+        scale = first / own if min(first, own) > 0 else 1.0
+        total += np.where(coverage, image * np.float32(scale), 0)
+        count += coverage
+    return np.divide(total, count, out=np.zeros_like(total), where=count > 0), count > 0
+
+
+def _cord_median(image: NDArray[np.float32], coverage: NDArray[np.bool_], cord: NDArray[np.float32]) -> float:
+    """Return the median of the cord where an image covers it; 0 where it covers none."""
+    values = image[coverage & (cord >= 0.5)]
+    return float(np.median(values)) if values.size else 0.0
 
 
 def _upright(

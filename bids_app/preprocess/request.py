@@ -33,6 +33,8 @@ class PrepareRequest:
         Processes for this unit.
     cord_seconds : float
         For ``builtin``: what finding the cords took.
+    taken : tuple of Path
+        Images that lead another unit of the session and so may not lead this one.
     """
 
     unit: Unit
@@ -44,3 +46,4 @@ class PrepareRequest:
     sct_device: str = "cpu"
     nprocs: int = 1
     cord_seconds: float = 0.0
+    taken: tuple[Path, ...] = ()

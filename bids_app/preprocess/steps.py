@@ -34,7 +34,7 @@ _ERRORS: dict[str, type[MscordError]] = {
 #: An image is refused where more of the cord's surroundings than this are no numbers.
 MOST_LOST = 0.01
 #: Errors that lie in the image: another try ends the same way. All others may pass.
-_LASTING = (BadImageError, CordError)
+LASTING = (BadImageError, CordError)
 
 
 def record(folder: Path, step: Callable[[], dict[str, Any]]) -> Path:
@@ -72,7 +72,7 @@ def _failure(error: MscordError) -> dict[str, Any]:
         "kind": kind,
         "message": error.message,
         "next_step": error.next_step,
-        "retry": not isinstance(error, _LASTING),
+        "retry": not isinstance(error, LASTING),
     }
 
 
@@ -254,7 +254,7 @@ def crop_unit(
     Returns
     -------
     dict
-        ``crop`` (file name), ``kept`` (positions in ``images`` of the rows after the reference's) and
+        ``crop`` (file name), ``kept`` (positions in ``images`` of those that are in the rows after the reference's) and
         ``dropped`` (position to reason).
     """
     mask = mask_of(reference_cord)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from nipype.pipeline.plugins import MultiProcPlugin
 from .. import __version__
 from ..errors import EnvironmentFault, MscordError, UnitError
 from ..images import common_grid, read_grid
+from ..leading import without
 from ..processes import process_pool
-from ..records import Alignment, Image, Prepared
+from ..records import Alignment, Image, Prepared, Unit
 from . import align, steps
 from .interfaces import AlignImage, FindCord, LabelLevels, MakeCrop
 from .request import PrepareRequest
@@ -32,8 +34,7 @@ def run_unit(request: PrepareRequest) -> Prepared:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _quiet_nipype()
-        workflow = _build(request, folder)
-        workflow.run(plugin=_plugin(request.nprocs))
+        done = _run(request, folder)
     except MscordError:
         raise
     except Exception as error:
@@ -41,7 +42,46 @@ def run_unit(request: PrepareRequest) -> Prepared:
         if known is None:
             raise
         raise known from error
-    return _collect(request, folder / _NAME)
+    prepared = _collect(done, folder / _NAME)
+    return replace(prepared, dropped={**prepared.dropped, **_left(request.unit, done.unit)})
+
+
+def _run(request: PrepareRequest, folder: Path) -> PrepareRequest:
+    """Run the graph of a unit; where what leads it or feeds the network is of no use, once more with what takes its place.
+
+    Returns the request that was fulfilled.
+    """
+    asked = request
+    while True:
+        _build(asked, folder).run(plugin=_plugin(request.nprocs))
+        failed = _of_no_use(asked, folder / _NAME)
+        left = [image for image in asked.unit.inputs if image.path not in failed]
+        if len(left) == len(asked.unit.inputs):
+            return asked
+        unit = without(request.unit, failed, request.taken)
+        nothing_new = (
+            unit is not None and unit.reference is asked.unit.reference and list(unit.inputs) == left
+        )
+        if unit is None or nothing_new:
+            return asked
+        asked = replace(request, unit=unit)
+
+
+def _of_no_use(request: PrepareRequest, base: Path) -> frozenset[Path]:
+    """Return the images whose cord step met an error that lies in the image."""
+    return frozenset(
+        image.path for image in request.unit.images if isinstance(_cord_error(image, base), steps.LASTING)
+    )
+
+
+def _cord_error(image: Image, base: Path) -> MscordError | None:
+    return steps.error_of(steps.read_outcome(base / _node_name("cord", image) / steps.OUTCOME))
+
+
+def _left(planned: Unit, made: Unit) -> dict[Path, str]:
+    """Say of the images that a new reference shares nothing with that they left the unit."""
+    words = f"it does not overlap {made.reference.path.name}, which leads in place of {planned.reference.path.name}"
+    return {image.path: words for image in planned.images if image not in made.images}
 
 
 class _MultiProc(MultiProcPlugin):  # type: ignore[misc]
@@ -101,6 +141,11 @@ def _node_name(step: str, image: Image) -> str:
     return f"{step}-{re.sub(r'[^A-Za-z0-9_-]', '_', image.stem)}"
 
 
+def _on_reference(name: str, unit: Unit) -> str:
+    """Return the name of a node that depends on the reference: another reference, another node, so that a rerun finds both."""
+    return _node_name(f"{name}-on", unit.reference) if unit.instead_of else name
+
+
 def _build(request: PrepareRequest, folder: Path) -> Any:
     """Return the graph of a unit."""
     workflow = engine.Workflow(name=_NAME, base_dir=str(folder))
@@ -115,10 +160,11 @@ def _build(request: PrepareRequest, folder: Path) -> Any:
     workflow.add_nodes(list(cords.values()))
     fed = _network_inputs(request)
     sequences = [image.sequence for image in (unit.reference, *fed)]
-    made = engine.Node(MakeCrop(reference=reference, sequences=sequences, version=__version__), "crop")
+    cropping = MakeCrop(reference=reference, sequences=sequences, version=__version__)
+    made = engine.Node(cropping, _on_reference("crop", unit))
     workflow.connect(reference_cord, "outcome", made, "reference_cord")
     if request.cord == "sct":
-        labelled = engine.Node(_levels_interface(request), "levels")
+        labelled = engine.Node(_levels_interface(request), _on_reference("levels", unit))
         workflow.connect(reference_cord, "outcome", labelled, "image_cord")
         workflow.connect(labelled, "outcome", made, "levels")
     merged = engine.Node(nipype.Merge(max(1, len(unit.inputs) - 1)), "inputs")
@@ -127,7 +173,7 @@ def _build(request: PrepareRequest, folder: Path) -> Any:
         if image.path == unit.reference.path:
             continue
         interface = AlignImage(image=str(image.path.absolute()), reference=reference, version=__version__)
-        node = engine.Node(interface, _node_name("align", image))
+        node = engine.Node(interface, _on_reference(_node_name("align", image), unit))
         workflow.connect(cords[image.path], "outcome", node, "image_cord")
         workflow.connect(reference_cord, "outcome", node, "reference_cord")
         if image in unit.inputs:
@@ -200,12 +246,12 @@ def _collect(request: PrepareRequest, base: Path) -> Prepared:
     unit = request.unit
     cords = {image.path: base / _node_name("cord", image) / steps.OUTCOME for image in unit.images}
     aligned = {
-        image.path: base / _node_name("align", image) / steps.OUTCOME
+        image.path: base / _on_reference(_node_name("align", image), unit) / steps.OUTCOME
         for image in unit.images
         if image.path != unit.reference.path
     }
-    crop = base / "crop" / steps.OUTCOME
-    levels = [base / "levels" / steps.OUTCOME] if request.cord == "sct" else []
+    crop = base / _on_reference("crop", unit) / steps.OUTCOME
+    levels = [base / _on_reference("levels", unit) / steps.OUTCOME] if request.cord == "sct" else []
     outcomes = {
         path: steps.read_outcome(path) for path in (*cords.values(), *aligned.values(), crop, *levels)
     }
@@ -217,7 +263,7 @@ def _collect(request: PrepareRequest, base: Path) -> Prepared:
     for path in (cords[unit.reference.path], crop):
         error = steps.error_of(outcomes[path])
         if error is not None:
-            raise error
+            raise _of_all(unit, outcomes, cords, error)
     seconds: dict[str, float] = {"cord": request.cord_seconds}
     peak_mb = 0.0
     for path in outcomes:
@@ -243,7 +289,7 @@ def _collect(request: PrepareRequest, base: Path) -> Prepared:
     return Prepared(
         unit=unit,
         crop=crop.parent / outcomes[crop]["crop"],
-        sequences=(unit.reference.sequence, *kept),
+        sequences=tuple(dict.fromkeys((unit.reference.sequence, *kept))),
         grid=common_grid(read_grid(unit.reference.path)),
         cord_masks=masks,
         alignments=alignments,
@@ -254,6 +300,17 @@ def _collect(request: PrepareRequest, base: Path) -> Prepared:
         seconds=seconds,
         peak_mb=peak_mb,
     )
+
+
+def _of_all(
+    unit: Unit, outcomes: dict[Path, dict[str, Any]], cords: dict[Path, Path], error: MscordError
+) -> MscordError:
+    """Return the error of a unit that no image can lead: it says of each what is wrong with it."""
+    errors = [steps.error_of(outcomes[cords[image.path]]) for image in unit.images]
+    told = dict.fromkeys(one.message for one in errors if one is not None)
+    if len(told) < 2 or not all(isinstance(one, steps.LASTING) for one in errors):
+        return error
+    return type(error)(f"No image of {unit.planned} can be used: {' '.join(told)}", error.next_step)
 
 
 def _why_no_levels(outcome: dict[str, Any]) -> str:

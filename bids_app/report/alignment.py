@@ -28,7 +28,7 @@ class Comparison:
     Attributes
     ----------
     name : str
-        Of the image's sequence.
+        Of the image's sequence, and of its station.
     words : str
         How it was aligned, and by how much it was moved.
     pictures : sequence of (str, Picture)
@@ -48,11 +48,10 @@ def comparisons(segmented: Segmented, crop: Crop) -> list[Comparison]:
     BadImageError
         An image cannot be read any more.
     """
-    inputs = [
-        image for image in segmented.prepared.unit.inputs if image.path in segmented.prepared.alignments
-    ]
-    rows = range(1, len(crop.images))
-    return [_compare(segmented, crop, row, image) for row, image in zip(rows, inputs[1:], strict=False)]
+    prepared = segmented.prepared
+    inputs = [image for image in prepared.unit.inputs[1:] if image.path in prepared.alignments]
+    # Stations of one sequence share a row.
+    return [_compare(segmented, crop, prepared.sequences.index(image.sequence), image) for image in inputs]
 
 
 def _compare(segmented: Segmented, crop: Crop, row: int, image: Image) -> Comparison:
@@ -67,7 +66,7 @@ def _compare(segmented: Segmented, crop: Crop, row: int, image: Image) -> Compar
         )
     words = "after" if pictures else "as it was used"
     pictures.append((words, _draw(crop, part, after, f"{image.sequence} {words}")))
-    return Comparison(image.sequence, _words(alignment.method, alignment.transform, crop), pictures)
+    return Comparison(image.label, _words(alignment.method, alignment.transform, crop), pictures)
 
 
 def _words(method: str, transform: FloatArray, crop: Crop) -> str:

@@ -212,7 +212,7 @@ def _section(outcome: Outcome, units: int, kept: _Before, run: ReportRun) -> _Se
 
 def _untold(participant: str, outcomes: Sequence[Outcome], discovery: Discovery) -> list[Failed]:
     """Return a failure for each unit, or for a participant without units, of which no outcome tells."""
-    told = {outcome.unit.name for outcome in outcomes if outcome.unit is not None}
+    told = {outcome.unit.planned for outcome in outcomes if outcome.unit is not None}
     missing = [
         Failed(
             participant,

@@ -252,7 +252,7 @@ def _scans(segmented: Segmented, crop: Crop, limit: int) -> Iterator[Scan]:
         if image.path in segmented.prepared.alignments:
             native = read_native(segmented, crop, image)
             slices = choose_slices(native.instances, native.axis, limit)
-            yield Scan(image.sequence, _native(native, slices, image.sequence), _note(slices, "slice", limit))
+            yield Scan(image.label, _native(native, slices, image.sequence), _note(slices, "slice", limit))
 
 
 def _native(native: Native, choice: Choice, sequence: str) -> list[Figure]:

@@ -13,7 +13,7 @@ from ..records import Failed, Image, Kept, Lesion, Outcome, Segmented, Unit
 from ..vertebrae import NAMES
 from .arrays import read_crop
 from .pictures import Pictures, and_words, draw_unit, height_words, pictures_per_unit
-from .remarks import remarks_of, verdict
+from .remarks import cord_seen, remarks_of, verdict
 from .viewer import Viewer, view_of
 
 _LOG = logging.getLogger(__name__)
@@ -208,11 +208,13 @@ def _summary(outcome: Segmented | Kept) -> str:
     if isinstance(outcome, Segmented) and not outcome.lesions:
         least = outcome.operating
         return (
-            f"No lesion was found (nothing reached a probability of {least.threshold:g}, {least.words()} on average,"
-            f" and a volume of {least.minimum_volume_mm3:g} mm³). Sequences used: {used}."
+            f"No lesion was found in {outcome.cord_mm:.0f} mm of cord (nothing reached a probability of"
+            f" {least.threshold:g}, {least.words()} on average, and a volume of {least.minimum_volume_mm3:g} mm³)."
+            f" Sequences used: {used}."
         )
     found = count_words(outcome.lesion_count, "lesion").capitalize()
-    return f"{found}, {outcome.volume_mm3:.1f} mm³ in all. Sequences used: {used}."
+    where = f" Cord seen over {cord_seen(outcome)}." if isinstance(outcome, Segmented) else ""
+    return f"{found}, {outcome.volume_mm3:.1f} mm³ in all.{where} Sequences used: {used}."
 
 
 def _found_row(unit: Unit, image: Image, reason: str) -> ImageRow:
@@ -244,7 +246,8 @@ def _used_row(outcome: Segmented, image: Image) -> ImageRow:
 
 def _remark(outcome: Segmented, image: Image) -> str:
     alignment = outcome.prepared.alignments.get(image.path)
-    said = [alignment.reason if alignment else "", outcome.prepared.doubts.get(image.path, "")]
+    choice = outcome.prepared.unit.reasons.get(image.path, "")
+    said = [choice, alignment.reason if alignment else "", outcome.prepared.doubts.get(image.path, "")]
     return ". ".join(text.rstrip(".") for text in said if text)
 
 

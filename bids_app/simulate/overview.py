@@ -25,10 +25,10 @@ SHAPE = (48, 56, 64)
 def make_overview(seed: int) -> Patch:
     """Make one sample: an image of any sequence with its field of view, the cord as target.
 
-    One in five shows no cord: the head, what lies beside the spine, or shapes and noise that are no anatomy at all.
+    One in four shows no cord: the head, what lies beside the spine, or shapes and noise that are no anatomy at all.
     """
     draw = Draw(seed)
-    if draw.chance(0.1):
+    if draw.chance(0.15):
         return make_nothing(draw, SHAPE, OVERVIEW_MM)
     name = SLOTS[draw.integer(0, len(SLOTS) - 1)]
     size = torch.tensor(SHAPE).float() * OVERVIEW_MM

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from .. import space
+from .. import psir, space
 from ..sequences import AXIAL, SLOTS
 from .anatomy import Anatomy, draw_anatomy
 from .block import Block, make_block
@@ -109,8 +109,14 @@ def make_patch(
     seen = [_see(draw.fork(), view, name, moved=order > 0) for order, name in enumerate(names)]
     tables = torch.stack([scene.local.cord, scene.spread(scene.grey * scene.close.cord)])
     cord, grey = block.sample(tables, points.reshape(-1, 3)).reshape(2, *points.shape[:3])
+    images = [image.cpu().numpy() for image, _, _ in seen]
+    for row, name in enumerate(names):
+        if name == psir.PSIR:
+            # Its zero is found from the image, as the app does.
+            found = psir.upright(images[row], seen[row][1].cpu().numpy(), cord.cpu().numpy())
+            images[row] = images[row] if found is None else found.image
     return Patch(
-        images=np.stack([image.cpu().numpy() for image, _, _ in seen]).astype(np.float16),
+        images=np.stack(images).astype(np.float16),
         coverage=np.stack([covered.cpu().numpy() for _, covered, _ in seen]),
         slots=tuple(SLOTS.index(n) for n in names),
         visible=np.stack([visible.cpu().numpy() for _, _, visible in seen]),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from .. import space
+from .. import psir, space
 from ..sequences import SLOTS
 from ..simulate.draw import Draw
 from ..simulate.implant import Slices, implant
@@ -65,7 +65,12 @@ def background(patch: Patch, slices: tuple[Slices, ...], draw: Draw) -> Patch:
     )
     if draw.chance(IMPLANTED):
         result = implant(result, tuple(new_slices), draw)
-    return replace(result, images=_scanned(result, draw))
+    scanned = _scanned(result, draw)
+    for row, slot in enumerate(result.slots):
+        if SLOTS[slot] == psir.PSIR:
+            found = psir.upright(scanned[row].astype(np.float32), result.coverage[row], cord)
+            scanned[row] = scanned[row] if found is None else found.image
+    return replace(result, images=scanned)
 
 
 def _chosen(patch: Patch, draw: Draw) -> tuple[list[int], list[int]]:

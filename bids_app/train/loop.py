@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import logging
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -163,10 +162,10 @@ class Run:
             It holds another network.
         """
         state = torch.load(path, weights_only=True, map_location=self.device)
-        self.step, self.first = int(state["step"]), int(state["first"])
         try:
+            self.step, self.first = int(state["step"]), int(state["first"])
             self.network.load_state_dict(state["network"])
-        except RuntimeError as error:
+        except (KeyError, RuntimeError) as error:
             raise UsageError(
                 f"{path} holds a run of another network.", "Give its options again, or another folder."
             ) from error
@@ -243,16 +242,15 @@ def train(
             score = _validate(run, source, folder) if run.step % config.validate_every == 0 else None
             if table and progress:
                 table.row(run, loss, time.perf_counter() - began, score)
-                progress.advance(loss)
+                progress.losses.append(loss)
                 if run.step % config.save_every == 0:
                     table.stream.flush()
                     run.save(checkpoint)
-                    progress.say(run.step, loss, score)
+                    progress.say(run.step, score)
             if config.patience and run.stale >= config.patience:
                 log.info("no improvement in %d validations: stopped at step %d", run.stale, run.step)
                 break
         if progress:
-            progress.close()
             run.save(checkpoint)
     return run
 
@@ -312,36 +310,20 @@ class _Log:
 
 
 class Progress:
-    """Says how far a run is and how long it will take: a bar on a terminal where tqdm is installed, else plain lines."""
+    """Says how far a run is and how long it will take."""
 
     def __init__(self, step: int, last: int) -> None:
         self.first, self.last, self.began = step, last, time.perf_counter()
-        self.bar = None
-        if sys.stderr.isatty():
-            with contextlib.suppress(ImportError):
-                from tqdm import tqdm
+        self.losses: list[float] = []
 
-                self.bar = tqdm(total=last, initial=step, unit="step")
-
-    def advance(self, loss: float) -> None:
-        """Move the bar by one step."""
-        if self.bar is not None:
-            self.bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
-            self.bar.update()
-
-    def say(self, step: int, loss: float, score: float | None) -> None:
-        """Log one line, where there is no bar."""
-        if self.bar is not None:
-            return
+    def say(self, step: int, score: float | None) -> None:
+        """Log one line, with the mean loss since the one before."""
         each = (time.perf_counter() - self.began) / max(1, step - self.first)
         left = each * (self.last - step) / 60
+        loss = sum(self.losses) / max(1, len(self.losses))
+        self.losses.clear()
         validation = "" if score is None else f", validation {score:.3f}"
         log.info(
             "step %d of %d, loss %.3f%s, %.2f s a step, %.0f min left",
             step, self.last, loss, validation, each, left,
         )  # fmt: skip
-
-    def close(self) -> None:
-        """Leave the terminal as it was."""
-        if self.bar is not None:
-            self.bar.close()

@@ -22,6 +22,8 @@ from ..preprocess import PrepareRequest, prepare
 from ..records import Prepared, Unit
 
 log = logging.getLogger("bids_app")
+#: The corners of a mask lie this near to those of its image.
+SAME_GRID_MM = 0.5
 
 
 def prepare_dataset(bids: Path, labels: Path | None, crops: Path) -> int:
@@ -108,7 +110,9 @@ def _prepare(unit: Unit, masks: dict[Path, Path], crops: Path, localiser: list[L
         cord=crop["cord"].astype(np.float16),
         lesion=lesion,
     )
-    fed = {image.sequence: image for image in unit.inputs if image.path in prepared.alignments}
+    fed = {
+        image.sequence: image for image in reversed(prepared.unit.inputs) if image.path in prepared.alignments
+    }
     write_json(
         target.with_suffix(".json"),
         {
@@ -126,6 +130,12 @@ def _prepare(unit: Unit, masks: dict[Path, Path], crops: Path, localiser: list[L
 def _in_crop(mask: Path, image: Path, prepared: Prepared, starts: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Bring a mask on an image's grid into the crop, as its image was brought there."""
     array, grid = images.read_mask(mask)
+    scan = images.read_grid(image)
+    if grid.shape != scan.shape or np.abs(grid.corners_mm() - scan.corners_mm()).max() > SAME_GRID_MM:
+        raise UnitError(
+            f"the lesion mask {mask.name} is not on the grid of {image.name}.",
+            "Resample it to its image, with nearest neighbour.",
+        )
     sampled, _ = resample.to_crop(
         array.astype(np.float32), grid, starts, prepared.grid, prepared.alignments[image].transform
     )

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import EnvironmentFault, MscordError
+from ..errors import EnvironmentFault, MscordError, UsageError
 from ..simulate.draw import Draw
 from ..simulate.patches import Patch
 from .store import read_sample, write_sample
@@ -36,11 +36,32 @@ class Ring:
         Sample number n lies in ``<n modulo size>.safetensors``; ``next`` holds the number of the next one.
     size : int
     seed : int
+    kind : str
+        What the samples are of: a ring of another kind is not learned from.
     """
 
     folder: Path
     size: int
     seed: int
+    kind: str = ""
+
+    def open(self) -> None:
+        """Make the folder, or see that it is a ring of this kind.
+
+        Raises
+        ------
+        UsageError
+            It holds samples of another kind.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        note = self.folder / "kind"
+        if not note.exists():
+            note.write_text(self.kind)
+        elif note.read_text() != self.kind:
+            raise UsageError(
+                f"{self.folder} holds samples for {note.read_text()}, not for {self.kind}.",
+                "Name another folder with --ring.",
+            )
 
     def made(self) -> int:
         """Return how many samples have been made so far, those that were replaced included."""
@@ -76,10 +97,12 @@ def filled(ring: Ring, make: Callable[[int], Patch], enough: int = ENOUGH) -> It
 
     Raises
     ------
+    UsageError
+        The ring is of another kind.
     EnvironmentFault
         The process ended before.
     """
-    ring.folder.mkdir(parents=True, exist_ok=True)
+    ring.open()
     context = multiprocessing.get_context("spawn")
     process = context.Process(target=_fill, args=(ring, make), daemon=True)
     process.start()

@@ -54,7 +54,13 @@ def source_of(options: argparse.Namespace, task: Task, crops: Path | None) -> It
         from .crops import CropSource, read_crops, split
         from .validation import shown_by, voxel_dice
 
-        learning, held = split(read_crops(crops), options.validation_share, options.seed)
+        crops_there = read_crops(crops)
+        if options.simulated == 0 and not any(crop.whole.lesion.any() for crop in crops_there):
+            raise UsageError(
+                f"No crop in {crops} has a lesion, and no sample is to be simulated: there is nothing to learn from.",
+                "Add participants with lesions, or raise --simulated.",
+            )
+        learning, held = split(crops_there, options.validation_share, options.seed)
         if t2sag_only:
             learning = [crop for crop in learning if T2SAG in crop.whole.slots]
         make = CropSource(tuple(learning), make, options.simulated)
@@ -63,7 +69,8 @@ def source_of(options: argparse.Namespace, task: Task, crops: Path | None) -> It
         if held_back:
             short = tuple(shortened(patch, task.network.along) for patch in held_back)
             validate = partial(voxel_dice, patches=short, keep=shown_by(options.method))
-    ring = Ring(options.ring or options.out / "ring", options.keep, options.seed)
+    kind = f"{options.task}{' with T2Sag' if t2sag_only else ''}, {task.network.along} voxels along the cord together"
+    ring = Ring(options.ring or options.out / "ring", options.keep, options.seed, kind)
     making = filled(ring, Shortened(make, task.network.along)) if is_first() else nullcontext()
     with making:
         yield Source(ring.take, task.collate, validate, held_back)

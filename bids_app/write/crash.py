@@ -27,7 +27,7 @@ def write_crash(outcome: Outcome, options: Options) -> Path | None:
     """
     if outcome.unit is None:
         return None
-    path = options.output_dir / LOGS / f"{outcome.unit.name}{ENDING}"
+    path = options.output_dir / LOGS / f"{outcome.unit.planned}{ENDING}"
     if isinstance(outcome, Failed):
         write_text(path, _text(outcome, options))
         return path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ..files import checksum, read_json
@@ -42,7 +43,7 @@ def basis_of(
         "Method": dict(method),
         "Units": [
             {
-                "Inputs": {image.sequence: name(image.path) for image in unit.inputs},
+                "Inputs": [[image.sequence, name(image.path)] for image in unit.inputs],
                 "Others": {name(image.path): image.sequence for image in unit.others},
             }
             for unit in units
@@ -76,7 +77,7 @@ def kept(units: Sequence[Unit], basis: Basis, options: Options) -> list[Kept]:
     """Return the units of a session whose results still stand; none where anything is missing, changed or failed."""
     try:
         record = read_json(status_path(options, units[0].participant, units[0].session))
-        found = {str(unit["Unit"]): unit for unit in _listed(record["Units"])}
+        found = {str(unit["Planned"]): unit for unit in _listed(record["Units"])}
         outputs = record["Outputs"]
         if record["Basis"] != basis or not isinstance(outputs, dict):
             return []
@@ -86,7 +87,19 @@ def kept(units: Sequence[Unit], basis: Basis, options: Options) -> list[Kept]:
             return []
     except (OSError, ValueError, KeyError, TypeError):
         return []
-    return [Kept(unit, found[unit.name]) for unit in units]
+    return [Kept(_as_done(unit, found[unit.name]), found[unit.name]) for unit in units]
+
+
+def _as_done(unit: Unit, record: Mapping[str, object]) -> Unit:
+    """Return a unit with the reference that led it in the end, which may be another one than discovery chose."""
+    if record["Unit"] == unit.name:
+        return unit
+    leader = next((image for image in unit.images if image.stem == record["Unit"]), unit.reference)
+    rest = tuple(image for image in unit.inputs if image is not leader)
+    others = tuple(image for image in unit.others if image is not leader)
+    return replace(
+        unit, reference=leader, inputs=(leader, *rest), others=others, instead_of=(unit.reference,)
+    )
 
 
 def _listed(units: object) -> list[Mapping[str, object]]:
