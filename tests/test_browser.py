@@ -181,6 +181,27 @@ def test_decisions_are_saved_and_read_back(chromium, dataset_page, options, tmp_
     assert seen.trouble == again.trouble == []
 
 
+def test_a_page_reads_what_a_spreadsheet_program_saved_and_quotes_what_begins_with_a_quote(
+    chromium, dataset_page, tmp_path
+):
+    path = tmp_path / "qc.csv"
+    lines = ["participant_id;session_id;decision;comment", "", 'sub-02;;exclude;"""moved""; a lot"', ";;;"]
+    path.write_bytes(("\r\n".join(lines) + "\r\n").encode("utf-8-sig"))
+    seen = Visit(chromium, dataset_page, offline=True, accept_downloads=True)
+    seen.page.locator("#qc-file").set_input_files(path)
+    seen.page.wait_for_function(
+        "document.getElementById('qc-state').textContent.includes('1 of 1 lines read')"
+    )
+    assert seen.page.get_by_label("Decision on sub-02").input_value() == "exclude"
+    assert seen.page.get_by_label("Comment on sub-02").input_value() == '"moved"; a lot'
+    with seen.page.expect_download() as download:
+        seen.page.get_by_role("button", name="Save decisions").click()
+    saved = tmp_path / "qc.tsv"
+    download.value.save_as(saved)
+    assert read_decisions(saved)["sub-02", ""] == Decision("exclude", '"moved"; a lot')
+    assert seen.trouble == []
+
+
 def test_participants_sort(chromium, dataset_page):
     seen = Visit(chromium, dataset_page)
     heading = seen.page.get_by_role("button", name="Lesions")

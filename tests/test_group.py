@@ -38,6 +38,7 @@ def study(options, tmp_path):
     finish(options, tmp_path, "sub-01_ses-B_T2w", {})
     bad = finish(options, tmp_path, "sub-01_ses-A_T2w", {1: (0, 3)})
     write_status("01", [Failed("01", "No cord was\tfound.", "Look at it.", bad.prepared.unit)], options)
+    (options.bids_dir / "sub-03").mkdir()
     write_status("03", [Failed("03", "Nothing of sub-03 can be used.")], options)
     return two
 
@@ -123,19 +124,18 @@ def test_who_is_no_longer_in_the_input_is_marked(options, study, caplog):
     shutil.rmtree(options.bids_dir / "sub-01/ses-B")
     shutil.rmtree(options.bids_dir / "sub-02")
     lesions, units, sessions = map(read_table, write_group(options))
-    # Of sub-03 there never was a folder here.
     expected = [
         ("sub-01", "ses-A", "yes"),
         ("sub-01", "ses-B", "no"),
         ("sub-02", "n/a", "no"),
-        ("sub-03", "n/a", "no"),
+        ("sub-03", "n/a", "yes"),
     ]
     for rows in (units, sessions):
         assert [(row["participant_id"], row["session_id"], row["in_input"]) for row in rows] == expected
     assert [row["in_input"] for row in lesions] == ["no", "no"]
-    assert "No longer in the input, and marked so in the tables: sub-01 ses-B, sub-02, sub-03." in caplog.text
+    assert "No longer in the input, and marked so in the tables: sub-01 ses-B, sub-02." in caplog.text
     page = write_dataset_page(options).read_text()
-    assert page.count(GONE) == 3
+    assert page.count(GONE) == 2
 
 
 def test_labels_restrict(options, study):
