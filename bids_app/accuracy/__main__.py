@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     table = Table(options.table)
 
     if options.data:
-        table.take(on_scans(options.data, options.cord, segmenter))
+        table.take(on_scans(options.data, options.cord, None if options.cords_only else segmenter))
     if options.frozen:
         table.take(frozen_scores(options.frozen, segmenter, options.samples))
     say(["", *lines.printed(table.lines)])
@@ -62,6 +62,9 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         default=SHIPPED,
         help="folder of the localiser's weights (default: those that ship)",
+    )
+    result.add_argument(
+        "--cords-only", action="store_true", help="of the real scans: look at cords, not at lesions"
     )
     result.add_argument("--frozen", type=Path, metavar="DIR", help="samples that `make frozen` made")
     result.add_argument("--samples", type=int, metavar="N", help="look at the first N of them only")
@@ -90,8 +93,8 @@ class Table:
                 lines.write(self.path, self.lines)
 
 
-def on_scans(data: Path, cord: Path, segmenter: Segmenter) -> Iterator[str | Line]:
-    """Yield everything that real scans tell, test people first."""
+def on_scans(data: Path, cord: Path, segmenter: Segmenter | None) -> Iterator[str | Line]:
+    """Yield everything that real scans tell, test people first; without a segmenter what they tell of cords."""
     began = time.monotonic()
     localiser = Localiser(torch.device("cpu"), cord)
     yield localiser_version(cord)
@@ -99,6 +102,8 @@ def on_scans(data: Path, cord: Path, segmenter: Segmenter) -> Iterator[str | Lin
     yield from cords.finding(founds)
     yield from cords.agreement(data, founds)
     yield from cords.refusals(data, localiser)
+    if segmenter is None:
+        return
     free = [founds[stem] for stem in LESION_FREE if stem in founds]
     yield from painted.false_lesions(free, segmenter)
     yield "the same lesions painted into two runs"
