@@ -115,6 +115,7 @@ class Segmenter:
         crop = read_crop(prepared)
         probability, instances, lesions = self.find(crop, first_index, self.ahead.pop(prepared.crop, None))
         lesions = self.supported(crop, instances, lesions)
+        unread = self._unread(prepared)
         maps = folder / "lesions.npz"
         part = folder / "lesions.part.npz"
         with writing(maps):
@@ -122,7 +123,7 @@ class Segmenter:
             np.savez_compressed(part, probability=probability, instances=instances)
             part.replace(maps)
         return Segmented(
-            prepared=prepared,
+            prepared=replace(prepared, doubts={**prepared.doubts, **unread}) if unread else prepared,
             maps=maps,
             lesions=lesions,
             operating=self.operating,
@@ -187,6 +188,15 @@ class Segmenter:
             coverage=crop.coverage[rows],
             sequences=tuple(crop.sequences[row] for row in rows),
         )
+
+    def _unread(self, prepared: Prepared) -> dict[Path, str]:
+        """Return why the network did not read some of a unit's images, though they went into its crop."""
+        found = {}
+        for image in prepared.unit.inputs:
+            if image.path in prepared.alignments and image.sequence not in self.sequences:
+                found[image.path] = f"The weights know no {image.sequence}: the network did not read it"
+                log.warning("%s: %s.", image.path.name, found[image.path])
+        return found
 
     def supported(
         self, crop: Crop, instances: NDArray[np.int32], lesions: Sequence[Lesion]

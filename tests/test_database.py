@@ -16,7 +16,7 @@ from bids_app.discover import database
 def root(tmp_path) -> Path:
     root = dataset(tmp_path / "bids")
     for label in ("01", "011", "02"):
-        scan(root, f"sub-{label}_acq-sag_T2w", InversionTime=0.17)
+        scan(root, f"sub-{label}_acq-sag_T2w", FlipAngle=160)
         scan(root, f"sub-{label}_ses-A_T2starw", "axial", 50, 120)
     (root / "T2w.json").write_text(json.dumps({"EchoTime": 0.1}))
     before_now(root)

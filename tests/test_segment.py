@@ -99,6 +99,19 @@ def test_the_zone_is_the_cord_and_2_mm_around(crop):
         cord_zone(np.zeros_like(crop.cord))
 
 
+def test_images_of_a_sequence_that_the_weights_do_not_know_are_left_out(segmenter, crop):
+    more = replace(
+        crop,
+        images=np.concatenate([crop.images, 9 * crop.images[:1]]),
+        coverage=np.concatenate([crop.coverage, crop.coverage[:1]]),
+        sequences=(*crop.sequences, "PSIR"),
+    )
+    np.testing.assert_array_equal(segmenter.probability(more), segmenter.probability(crop))
+    alone = replace(crop, images=crop.images[:1], coverage=crop.coverage[:1], sequences=("PSIR",))
+    with pytest.raises(UnitError, match="know no PSIR"):
+        segmenter.find(alone)
+
+
 def test_probability_is_zero_where_nothing_covers(segmenter, crop):
     cover = crop.coverage.copy()
     cover[0, ..., 70:] = False
