@@ -16,6 +16,8 @@ from .space import CONNECTED, FloatArray, Grid
 
 #: Plausible cross-section of a cord, square to its own direction.
 MIN_AREA_MM2, MAX_AREA_MM2 = 8.0, 200.0
+#: No cord fills more than this share of its image.
+MAX_SHARE = 0.25
 #: No level may be this many times larger than the median of its neighbourhood.
 MAX_AREA_RATIO = 4.0
 #: The neighbourhood: this far along the cord, on both sides.
@@ -99,13 +101,20 @@ def check_cord(mask: NDArray[np.generic], grid: Grid, name: str = "the image") -
     Raises
     ------
     CordError
-        Names the check that failed and its figure: empty, length, area, area jump, centreline step or field
+        Names the check that failed and its figure: empty, share of the image, length, area, area jump, centreline step or field
         of view.
     """
     step = "Check that the image shows the spinal cord; if it does, look at the cord mask in the work folder."
     filled = np.asarray(mask) > 0
     if not filled.any():
         raise CordError(f"No spinal cord was found in {name}: the cord mask is empty.", step)
+    share = float(filled.mean())
+    if share > MAX_SHARE:
+        raise CordError(
+            f"No plausible spinal cord was found in {name}: it would fill {share:.0%} of the image"
+            f" (share check: at most {MAX_SHARE:.0%}).",
+            step,
+        )
     levels = levels_of(filled, grid)
     for check in (_check_length, _check_area, _check_step, _check_margin):
         fault = check(levels, grid)

@@ -116,5 +116,12 @@ def make_unit(
         cord_method="builtin 0.1",
     )
     return Segmented(
-        prepared, folder / "maps.npz", tuple(lesions), Operating(THRESHOLD, 1.5), WEIGHTS, {"segment": 1.25}
+        prepared,
+        folder / "maps.npz",
+        tuple(lesions),
+        Operating(THRESHOLD, 1.5),
+        WEIGHTS,
+        {"segment": 1.25},
+        cord_mm=55.0,
+        image_mm=60.0,
     )

@@ -154,6 +154,13 @@ def test_each_check_refuses_and_names_its_figure():
         assert caught.value.next_step
 
 
+def test_a_mask_that_fills_the_image_is_no_cord():
+    grid = make_grid("RAS", (1.0, 1.0, 2.0), extent=(22, 22, 100))
+    with pytest.raises(CordError, match="share check: at most 25%"):
+        cord.check_cord(tube(grid, 180), grid)
+    cord.check_cord(tube(grid, 70), grid)
+
+
 def test_short_images_need_most_of_their_length():
     grid = make_grid("LAS", (0.5, 0.5, 3.0), extent=(40, 40, 18))
     cord.check_cord(tube(grid, 70), grid)

@@ -195,6 +195,17 @@ def test_remarks(tmp_path):
     assert "Lesion 3, 4 reaches the end of the cord" in words
 
 
+def test_a_cord_that_was_seen_in_part_is_told(tmp_path):
+    from bids_app.report.arrays import read_crop
+
+    path, mask = scan(tmp_path, "sub-01_T2w")
+    unit = segmented(tmp_path, [path], mask)
+    crop = read_crop(unit)
+    (remark,) = remarks_of(replace(unit, cord_mm=70.0, image_mm=100.0), crop)
+    assert "seen over 70 of 100 mm" in remark
+    assert not remarks_of(replace(unit, cord_mm=81.0, image_mm=100.0), crop)
+
+
 def line(participant="sub-01", level="n/a", side="left", column="lateral", depth="55"):
     return {
         "participant_id": participant, "session_id": "n/a", "vertebral_level": level, "side": side, "column": column,

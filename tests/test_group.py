@@ -53,6 +53,7 @@ def test_tables(options, study):
         ("sub-03", "n/a", "failed"),
     ]
     assert [row["lesions"] for row in rows] == ["n/a", "0", "2", "n/a"]
+    assert [(row["cord_mm"], row["image_mm"]) for row in rows[1:3]] == [("55.0", "60.0")] * 2
     assert rows[0]["reason"] == "No cord was found."
     assert rows[3]["unit"] == "n/a"
     assert float(rows[2]["volume_mm3"]) == pytest.approx(study.volume_mm3, abs=1e-3)

@@ -235,6 +235,31 @@ def test_padding_changes_nothing_of_a_real_cord(networks, dev01, as_is, mm, valu
 
 
 @pytest.mark.real
+@pytest.mark.parametrize("gap", [15, 30])
+def test_both_pieces_of_a_cord_beyond_black_slices_are_kept(networks, dev01, as_is, gap):
+    volume, grid = dev01
+    black = volume.copy()
+    black[:, 90 : 90 + gap] = 0
+    _, _, _, mask = outcome(networks, black, grid)
+    lost = (as_is[3] > 0) & ~(mask > 0)
+    lost[:, 88 : 92 + gap] = False
+    assert lost.sum() < 0.01 * (as_is[3] > 0).sum()
+    assert not mask[:, 92 : 88 + gap].any()
+
+
+@pytest.mark.real
+def test_a_void_beside_the_spine_leaves_the_cord_on_both_sides(networks, dev01, as_is):
+    volume, grid = dev01
+    inside = np.argwhere(as_is[3] > 0)
+    middle = inside[len(inside) // 2]
+    void = volume.copy()
+    void[((np.indices(volume.shape) - middle[:, None, None, None]) ** 2).sum(axis=0) < 18**2] = 3
+    _, _, _, mask = outcome(networks, void, grid)
+    levels = (mask > 0).any(axis=(0, 2)).sum()
+    assert levels > (as_is[3] > 0).any(axis=(0, 2)).sum() - 37
+
+
+@pytest.mark.real
 def test_a_strip_without_data_costs_what_it_covers(networks, dev01, as_is):
     volume, grid = dev01
     striped = volume.copy()
