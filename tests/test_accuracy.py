@@ -357,6 +357,10 @@ def test_a_sample_with_a_t1_is_also_shown_by_its_t1_alone(monkeypatch):
     names = [name for name, _ in frozen.views(None, patch_of((t1,)), 1)]
     assert names == ["one sequence", "T1 alone, as the draw has it", "T1 alone"]
     assert [name for name, _ in frozen.views(None, patch_of((other,)), 1)] == ["one sequence"]
+    # Weights that do not know a sequence are not shown it.
+    assert not list(frozen.views(None, patch_of((t1,)), 1, known=("T2Sag",)))
+    assert len(list(frozen.views(None, patch_of((other, t1)), 1, known=("T2Sag",)))) == 1
+    assert shown[-1][0] == (other,)
 
 
 def test_frozen_samples_are_scored_at_the_setting_of_the_weights(tmp_path, monkeypatch):
@@ -375,11 +379,16 @@ def test_frozen_samples_are_scored_at_the_setting_of_the_weights(tmp_path, monke
     monkeypatch.setattr(frozen, "predict", predict)
     weights = Namespace(network=Namespace(eval=lambda: None))
     for least, f1 in ((0.7, 1.0), (0.9, 0.0)):
-        judge = Namespace(weights=weights, operating=Operating(0.5, 0.0, least, 0.1))
+        judge = Namespace(weights=weights, operating=Operating(0.5, 0.0, least, 0.1), sequences=SLOTS)
         told = [one for one in frozen.frozen_scores(tmp_path, judge) if isinstance(one, lines.Line)]
         assert [(one.value, one.low, one.high, one.of) for one in told] == [(f1, f1, f1, 4)]
         assert told[0].must == "0.45"
     assert len(list(frozen.frozen_scores(tmp_path, judge, most=2))) == 3
+    monkeypatch.setattr(frozen, "make_patch", lambda seed: patch_of((SLOTS.index("T2Sag"),)))
+    fresh = [one for one in frozen.fresh_scores(5, judge) if isinstance(one, lines.Line)]
+    assert [(one.what, one.of, one.must) for one in fresh] == [
+        ("samples of the present simulator, lesion F1, one sequence", 5, "")
+    ]
 
 
 def test_frozen_samples_are_not_made_by_this_simulator(tmp_path, capsys):
@@ -453,7 +462,7 @@ def test_the_command_keeps_the_lines_of_all_parts(tmp_path, monkeypatch, capsys)
         accuracy, "frozen_scores", lambda folder, who, most: [lines.share("F1", "simulated", [True], ())]
     )
     table = tmp_path / "table.tsv"
-    call = ["data", "--frozen", "folder", "--participants", "0", "--table", str(table)]
+    call = ["data", "--frozen", "folder", "--participants", "0", "--fresh", "0", "--table", str(table)]
     assert accuracy.main(call) == 0
     assert [line.split("\t")[0] for line in table.read_text().splitlines()] == ["what", "false", "F1"]
     said = capsys.readouterr().out

@@ -18,7 +18,7 @@ from ..cards import SHIPPED, localiser_version
 from ..localise import Localiser
 from ..segment import Segmenter
 from . import cords, lines, painted
-from .frozen import frozen_scores
+from .frozen import fresh_scores, frozen_scores
 from .lines import Line
 from .scans import LESION_FREE, PAIRS, Found, find_cord, raw_scans
 from .simulated import PARTICIPANTS, report
@@ -41,6 +41,8 @@ def main(argv: list[str] | None = None) -> int:
         table.take(on_scans(options.data, options.cord, None if options.cords_only else segmenter))
     if options.frozen:
         table.take(frozen_scores(options.frozen, segmenter, options.samples))
+    if options.fresh:
+        table.take(fresh_scores(options.fresh, segmenter))
     say(["", *lines.printed(table.lines)])
     if options.participants:
         say(report(segmenter, options.participants, options.workers))
@@ -68,6 +70,9 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument("--frozen", type=Path, metavar="DIR", help="samples that `make frozen` made")
     result.add_argument("--samples", type=int, metavar="N", help="look at the first N of them only")
+    result.add_argument(
+        "--fresh", type=int, default=400, metavar="N", help="samples of the present simulator; 0: none"
+    )
     result.add_argument("--table", type=Path, help="also write the lines of the table here (.tsv)")
     result.add_argument(
         "--participants", type=int, default=PARTICIPANTS, help="simulated participants; 0: none"

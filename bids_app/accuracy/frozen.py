@@ -1,12 +1,12 @@
-"""Lesion F1 on simulated samples that stay the same: those that version 0.1.0's simulator made for the choice of its setting.
+"""Lesion F1 on simulated samples: those that version 0.1.0's simulator made, which stay the same, and those of this one.
 
-`make_frozen` makes them. What a sample shows, the label, and the counting are those of the model card; the setting is that of
-the weights.
+`make_frozen` makes the former. What a sample shows, the label, and the counting are those of the model card; the setting
+is that of the weights.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from ..operating import Operating
 from ..segment import Segmenter
 from ..sequences import SLOTS
 from ..simulate.draw import Draw
-from ..simulate.patches import Patch
+from ..simulate.patches import Patch, make_patch
 from ..train.methods import Dropout
 from ..train.samples import Keep
 from ..train.validation import Map, components, predict
@@ -29,6 +29,8 @@ from .lines import Line
 #: What samples show in the protocol of 0.1.0's model card.
 SHOWN = Dropout(alone=0.3, single=0.3, without=0.2, subset=0.4)
 T1 = SLOTS.index("T1")
+#: Far from the seeds of training and of the choice of the setting.
+FIRST_SEED = 6_000_000_000
 MUST = {"one sequence": "0.45", "several sequences": "0.55", "T1 alone": "0.3"}
 
 
@@ -56,14 +58,29 @@ def frozen_scores(folder: Path, segmenter: Segmenter, most: int | None = None) -
     """Yield lesion F1 by what the samples show; ``most`` looks at the first so many only."""
     paths = sorted(folder.glob("*.npz"), key=lambda path: int(path.stem))[:most]
     yield f"{len(paths)} simulated samples, made by the simulator of version 0.1.0"
+    samples = ((int(path.stem), read_patch(path)) for path in paths)
+    yield from scores("samples of 0.1.0's simulator", samples, segmenter, MUST)
+
+
+def fresh_scores(count: int, segmenter: Segmenter) -> Iterator[str | Line]:
+    """Yield the same of samples that the present simulator makes."""
+    yield f"{count} simulated samples, made by the present simulator"
+    samples = ((FIRST_SEED + n, make_patch(FIRST_SEED + n)) for n in range(count))
+    yield from scores("samples of the present simulator", samples, segmenter, {})
+
+
+def scores(
+    title: str, samples: Iterable[tuple[int, Patch]], segmenter: Segmenter, must: Mapping[str, str]
+) -> Iterator[str | Line]:
+    """Yield lesion F1 of samples with their seeds."""
     network = segmenter.weights.network.eval()
     groups: dict[str, list[Map]] = {}
-    for path in paths:
-        for name, one in views(network, read_patch(path), int(path.stem)):
+    for seed, patch in samples:
+        for name, one in views(network, patch, seed, segmenter.sequences):
             groups.setdefault(name, []).append(one)
     for name in ("one sequence", "several sequences", "T1 alone", "T1 alone, as the draw has it"):
         if name in groups:
-            yield from told(name, groups[name], segmenter.operating)
+            yield from told(title, name, groups[name], segmenter.operating, must)
 
 
 def read_patch(path: Path) -> Patch:
@@ -73,27 +90,37 @@ def read_patch(path: Path) -> Patch:
         return Patch(arrays["images"], arrays["coverage"], slots, arrays["visible"], arrays["cord"])
 
 
-def views(network: MultiSequenceNet, patch: Patch, seed: int) -> Iterator[tuple[str, Map]]:
-    """Yield what a network makes of a sample, by what it is shown: as the draw has it, and its T1 alone where it has one."""
+def views(
+    network: MultiSequenceNet, patch: Patch, seed: int, known: Sequence[str] = SLOTS
+) -> Iterator[tuple[str, Map]]:
+    """Yield what a network makes of a sample, by what it is shown: as the draw has it, and its T1 alone where it has one.
+
+    Of a sample only what the network knows is there.
+    """
+    rows = [row for row, slot in enumerate(patch.slots) if SLOTS[slot] in known]
+    if not rows:
+        return
+    patch = only(patch, rows) if len(rows) < len(patch.slots) else patch
     keep = Remembering(SHOWN)
     one = predict(network, patch, seed, keep)
     yield ("several sequences" if one.several else "one sequence"), one
     if keep.shown == (T1,):
         yield "T1 alone, as the draw has it", one
     if T1 in patch.slots:
-        yield "T1 alone", predict(network, only(patch, patch.slots.index(T1)), seed, every)
+        yield "T1 alone", predict(network, only(patch, [patch.slots.index(T1)]), seed, every)
 
 
-def only(patch: Patch, row: int) -> Patch:
-    """Return a sample that has one of its images and what that shows."""
-    rows = [row]
+def only(patch: Patch, rows: list[int]) -> Patch:
+    """Return a sample that has some of its images and what these show."""
+    slots = tuple(patch.slots[row] for row in rows)
     return replace(
-        patch, images=patch.images[rows], coverage=patch.coverage[rows], slots=(patch.slots[row],),
-        visible=patch.visible[rows],
+        patch, images=patch.images[rows], coverage=patch.coverage[rows], slots=slots, visible=patch.visible[rows]
     )  # fmt: skip
 
 
-def told(name: str, maps: Sequence[Map], operating: Operating) -> Iterator[str | Line]:
+def told(
+    title: str, name: str, maps: Sequence[Map], operating: Operating, must: Mapping[str, str]
+) -> Iterator[str | Line]:
     """Yield recall, precision and false lesions, and the line of lesion F1 with its bootstrap interval over samples."""
     counts = [count(one, operating) for one in maps]
     free = [n for n, one in enumerate(maps) if one.free]
@@ -105,8 +132,8 @@ def told(name: str, maps: Sequence[Map], operating: Operating) -> Iterator[str |
     )
     low, high = bootstrap(np.array(counts), lambda rows: Counts(*map(int, rows)).f1)
     yield Line(
-        f"samples of 0.1.0's simulator, lesion F1, {name}", "simulated", both.f1, None, len(maps), low, high,
-        must=MUST.get(name, ""),
+        f"{title}, lesion F1, {name}", "simulated", both.f1, None, len(maps), low, high,
+        must=must.get(name, ""),
     )  # fmt: skip
 
 
