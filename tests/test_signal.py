@@ -260,6 +260,22 @@ def test_a_void_beside_the_spine_leaves_the_cord_on_both_sides(networks, dev01, 
 
 
 @pytest.mark.real
+def test_a_cord_that_curves_by_28_degrees_is_followed(networks, dev01, as_is):
+    volume, grid = dev01
+    length = 120.0
+    height = np.arange(volume.shape[1]) * grid.spacing_mm[1]
+    amplitude = np.tan(np.radians(28)) * length / (2 * np.pi)
+    shift = np.round(amplitude * np.sin(2 * np.pi * height / length) / grid.spacing_mm[0]).astype(int)
+    curved, truth = (
+        np.stack([np.roll(array[:, k], n, axis=0) for k, n in enumerate(shift)], axis=1)
+        for array in (volume, as_is[3] > 0)
+    )
+    mask = networks[0](curved, grid) > 0
+    assert mask.any(axis=(0, 2)).sum() >= 0.95 * truth.any(axis=(0, 2)).sum()
+    assert 2 * (mask & truth).sum() / (mask.sum() + truth.sum()) > 0.93
+
+
+@pytest.mark.real
 def test_a_strip_without_data_costs_what_it_covers(networks, dev01, as_is):
     volume, grid = dev01
     striped = volume.copy()
