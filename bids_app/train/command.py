@@ -101,10 +101,12 @@ def configure(options: argparse.Namespace, task: Task) -> TrainConfig:
     network = replace(task.network, along=1, channels=options.channels or task.network.channels)
     if options.task == "lesion":
         network = replace(
-            network, impute=options.impute, availability=options.availability, noise=method.noise
+            network,
+            impute=options.impute,
+            availability=options.availability,
+            noise=method.noise,
+            sharing=method.sharing,
         )
-    if method.frozen:
-        network = replace(network, sharing="nothing")
     return TrainConfig(
         network,
         options.steps,
