@@ -108,6 +108,11 @@ def check_cord(mask: NDArray[np.generic], grid: Grid, name: str = "the image") -
     filled = np.asarray(mask) > 0
     if not filled.any():
         raise CordError(f"No spinal cord was found in {name}: the cord mask is empty.", step)
+    levels = levels_of(filled, grid)
+    for check in (_check_length, _check_area, _check_step, _check_margin):
+        fault = check(levels, grid)
+        if fault:
+            raise CordError(f"No plausible spinal cord was found in {name}: {fault}.", step)
     share = float(filled.mean())
     if share > MAX_SHARE:
         raise CordError(
@@ -115,11 +120,6 @@ def check_cord(mask: NDArray[np.generic], grid: Grid, name: str = "the image") -
             f" (share check: at most {MAX_SHARE:.0%}).",
             step,
         )
-    levels = levels_of(filled, grid)
-    for check in (_check_length, _check_area, _check_step, _check_margin):
-        fault = check(levels, grid)
-        if fault:
-            raise CordError(f"No plausible spinal cord was found in {name}: {fault}.", step)
 
 
 def doubt(mask: NDArray[np.generic], grid: Grid) -> str:
